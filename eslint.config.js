@@ -1,0 +1,45 @@
+import tseslint from 'typescript-eslint';
+
+const only = (message, ...selectors) => selectors.map((selector) => ({ selector, message }));
+
+const everywhere = [
+  ...only('SQL is never put together from text (ASVS 1.2.4)', "MemberExpression[object.name='sql'][property.name=/^(raw|identifier)$/]"),
+  ...only('a regular expression is never made from a variable (ASVS 1.2.9)', "NewExpression[callee.name='RegExp'][arguments.0.type!='Literal']"),
+  ...only('use the Core’s now()', "MemberExpression[object.name='Math'][property.name='random']"),
+];
+const environment = only('config.ts is the only reader of process.env', "MemberExpression[object.name='process'][property.name='env']");
+const clock = only('time comes from now()', "CallExpression[callee.object.name='Date'][callee.property.name='now']", "NewExpression[callee.name='Date'][arguments.length=0]");
+
+/** The walls of the house: which folder may not import what. */
+const wall = (files, patterns) => ({
+  files: [files],
+  rules: { '@typescript-eslint/no-restricted-imports': ['error', { patterns: patterns.map((regex) => ({ regex, allowTypeImports: false })) }] },
+});
+
+export default tseslint.config(
+  { ignores: ['node_modules', 'coverage', 'data', 'drizzle'] },
+  { files: ['**/*.ts'], extends: [tseslint.configs.strictTypeChecked], languageOptions: { parserOptions: { projectService: true } } },
+  {
+    files: ['**/*.ts'],
+    rules: {
+      'no-eval': 'error',
+      'no-new-func': 'error',
+      eqeqeq: ['error', 'always', { null: 'ignore' }],
+      'no-restricted-syntax': ['error', ...everywhere],
+      '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/only-throw-error': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true, ignoreVoidOperator: true, ignoreVoidReturningFunctions: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/prefer-promise-reject-errors': 'off',
+      '@typescript-eslint/no-unnecessary-condition': 'error',
+    },
+  },
+  { files: ['src/**/*.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere, ...environment] } },
+  { files: ['src/core/**/*.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere, ...environment, ...clock] } },
+  { files: ['src/server.ts', 'src/cli.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere] } },
+  wall('src/core/**/*.ts', ['^fastify', '^@fastify', '^drizzle-orm', '/plugins/', '/routes/']),
+  wall('src/store/**/*.ts', ['^fastify', '^@fastify', '/core/', '/plugins/', '/routes/']),
+  { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-non-null-assertion': 'off', '@typescript-eslint/no-unsafe-assignment': 'off' } },
+);

@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import Fastify, { LogController } from 'fastify';
+import type { Config } from './config.ts';
+import accessTokens from './plugins/access-tokens.ts';
+import core from './plugins/core.ts';
+import docs from './plugins/docs.ts';
+import draining from './plugins/draining.ts';
+import jsonBody from './plugins/json-body.ts';
+import origins from './plugins/origins.ts';
+import problems, { answerClientError } from './plugins/problems.ts';
+import rateLimits from './plugins/rate-limits.ts';
+import refreshCookies from './plugins/refresh-cookies.ts';
+import requestLog from './plugins/request-log.ts';
+import routing, { routeMethods } from './plugins/routing.ts';
+import securityHeaders from './plugins/security-headers.ts';
+import store from './plugins/store.ts';
+import accountRoutes from './routes/accounts.ts';
+import compatRoutes, { rewriteAlias } from './routes/compat.ts';
+import serverRoutes from './routes/server.ts';
+import sessionRoutes from './routes/sessions.ts';
+import userRoutes from './routes/users.ts';
+
+export type App = Awaited<ReturnType<typeof buildApp>>;
+
+/** The whole system, ready to listen or to be injected into. `now` yields epoch milliseconds; `logTo` takes the log's lines. */
+export async function buildApp(config: Config, { now = Date.now, logTo }: { now?: () => number; logTo?: { write(line: string): void } } = {}) {
+  const app = Fastify({
+    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, ...(logTo && { stream: logTo }) },
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    genReqId: () => randomUUID(),
+    trustProxy: config.trustProxy,
+    bodyLimit: 16 * 1024,
+    requestTimeout: 15_000,
+    connectionTimeout: 30_000,
+    http: { headersTimeout: 10_000 },
+    return503OnClosing: false,
+    clientErrorHandler: answerClientError,
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true } },
+    routerOptions: { ignoreTrailingSlash: true },
+    ...(config.compatRoutes && { rewriteUrl: rewriteAlias }),
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  await app.register(core, { config, now });
+  await app.register(problems);
+  await app.register(draining);
+  await app.register(requestLog);
+  await app.register(securityHeaders);
+  await app.register(origins);
+  await app.register(rateLimits);
+  await app.register(jsonBody);
+  await app.register(store);
+  await app.register(refreshCookies);
+  await app.register(accessTokens);
+  await app.register(routeMethods);
+  await app.register(docs);
+
+  await app.register(accountRoutes);
+  await app.register(sessionRoutes);
+  await app.register(userRoutes);
+  await app.register(serverRoutes);
+  if (config.compatRoutes) await app.register(compatRoutes);
+  await app.register(routing);
+
+  await app.ready();
+  return app;
+}

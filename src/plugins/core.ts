@@ -1,0 +1,18 @@
+import fp from 'fastify-plugin';
+import type { Config } from '../config.ts';
+import { createPasswords, type Passwords } from '../core/passwords.ts';
+
+/** What the rest of the system is built on: `config`, `now` (epoch milliseconds) and `passwords`. */
+export default fp<{ config: Config; now: () => number }>(async (app, { config, now }) => {
+  app.decorate('config', config);
+  app.decorate('now', now);
+  app.decorate('passwords', createPasswords(config));
+}, { name: 'core' });
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    config: Config;
+    now: () => number;
+    passwords: Passwords;
+  }
+}

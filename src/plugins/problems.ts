@@ -1,0 +1,86 @@
+import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifySchemaValidationError } from 'fastify';
+import fp from 'fastify-plugin';
+import { PasswordQueueFull } from '../core/passwords.ts';
+import { type FieldError, Problem, problems } from '../problems.ts';
+
+const MAX_FIELD_ERRORS = 20;
+
+/** Turns every error into problem details (RFC 9457): of handlers, validation, parsers, routing and HTTP itself. */
+export default fp(async (app) => {
+  app.setErrorHandler((error: Partial<FastifyError> & Error, request, reply) => {
+    const problem = toProblem(error);
+    if (problem.status >= 500) request.log.error({ event: problem.code, err: error }, problem.message);
+    request.problemCode = problem.code;
+    return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(serialize(problem, request.id));
+  });
+  app.decorateRequest('problemCode', null);
+}, { name: 'problems' });
+
+/** What is wrong with bytes that are no HTTP request; written to the socket, for there is no reply to write to. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const problem = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? problems.requestTimeout()
+    : error.code === 'HPE_HEADER_OVERFLOW' ? problems.headersTooLarge()
+    : problems.badRequest();
+  const body = serialize(problem, randomUUID());
+  socket.end([
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    'Content-Type: application/problem+json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
+    'X-Content-Type-Options: nosniff',
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n'));
+}
+
+function serialize(problem: Problem, requestId: string): string {
+  return JSON.stringify({
+    type: `urn:keyturn:problem:${problem.code}`,
+    title: STATUS_CODES[problem.status],
+    status: problem.status,
+    detail: problem.message,
+    code: problem.code,
+    request_id: requestId,
+    errors: problem.errors,
+  });
+}
+
+function toProblem(error: Partial<FastifyError> & Error): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof PasswordQueueFull) return problems.overloaded();
+  if (error.validation) return problems.invalidInput(toFieldErrors(error.validation));
+  if (error.code?.startsWith('SQLITE_')) return problems.databaseAway();
+  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return problems.unsupportedMediaType();
+  if (error.statusCode === 413) return problems.bodyTooLarge();
+  if (error.statusCode === 400) return problems.badRequest();
+  return problems.unexpected();
+}
+
+function toFieldErrors(validation: FastifySchemaValidationError[]): FieldError[] {
+  const ownRules = validation.filter(({ schemaPath }) => !schemaPath.includes('/anyOf/'));
+  return ownRules.slice(0, MAX_FIELD_ERRORS).map(toFieldError);
+}
+
+/** Words the rule, and never what was sent: a field that is not allowed is not named. */
+function toFieldError({ keyword, instancePath, params, message, parentSchema }: FastifySchemaValidationError & { parentSchema?: { properties?: object; anyOfDetail?: string } }): FieldError {
+  if (keyword === 'required') return { pointer: `${instancePath}/${String(params.missingProperty)}`, detail: 'is required' };
+  if (keyword === 'additionalProperties') {
+    return { pointer: instancePath, detail: `has a field that is not allowed; allowed are ${Object.keys(parentSchema?.properties ?? {}).join(', ')}` };
+  }
+  if (keyword === 'anyOf') return { pointer: instancePath, detail: 'needs an email or a username' };
+  if (keyword === 'enum') return { pointer: instancePath, detail: `must be one of ${(params.allowedValues as string[]).join(', ')}` };
+  return { pointer: instancePath, detail: message ?? 'is not valid' };
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** code of the problem that was answered, for the log */
+    problemCode: string | null;
+  }
+}

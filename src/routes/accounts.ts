@@ -1,0 +1,91 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from '@sinclair/typebox';
+import { changePassword, login, register } from '../core/accounts.ts';
+import { limitCredentials } from '../plugins/rate-limits.ts';
+import { problems } from '../problems.ts';
+import { bearer, Email, Message, NewPassword, Password, problemAnswers, toUser, Username, UserTokens } from '../schemas.ts';
+import { answerTokens, deviceOf } from './token-answers.ts';
+
+const eitherIdentifier = [{ required: ['email'] }, { required: ['username'] }];
+
+const RegisterBody = Type.Object({ email: Type.Optional(Email), username: Type.Optional(Username), password: NewPassword }, {
+  additionalProperties: false,
+  anyOf: eitherIdentifier,
+  examples: [{ email: 'john@example.com', username: 'johndoe', password: 'securepassword123' }],
+});
+
+const LoginBody = Type.Object({
+  email: Type.Optional(Type.String({ maxLength: 254 })),
+  username: Type.Optional(Type.String({ maxLength: 254 })),
+  password: Password,
+}, {
+  additionalProperties: false,
+  anyOf: eitherIdentifier,
+  maxProperties: 2,
+  examples: [{ email: 'john@example.com', password: 'securepassword123' }],
+});
+
+const ChangePasswordBody = Type.Object({ old_password: Password, new_password: NewPassword }, {
+  additionalProperties: false,
+  examples: [{ old_password: 'securepassword123', new_password: 'newSecurePassword123' }],
+});
+
+/** Sign-up, sign-in and the change of the password. */
+const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = limitCredentials(app);
+
+  app.post('/auth/register', {
+    config,
+    schema: {
+      tags: ['auth'], summary: 'Sign up, and be signed in', body: RegisterBody,
+      description: 'With an e-mail address, a username or both. Sets the refresh cookie.',
+      response: { 201: UserTokens, ...problemAnswers(403, 409, 413, 415, 422) },
+    },
+  }, async (request, reply) => {
+    const result = await register(app, request.body, deviceOf(request));
+    if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
+    if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
+    request.log.info({ event: 'registered', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'registered');
+    reply.code(201);
+    return { msg: 'user created', user: toUser(result.user), ...answerTokens(app, request, reply, result.issued) };
+  });
+
+  app.post('/auth/login', {
+    config,
+    schema: {
+      tags: ['auth'], summary: 'Sign in', body: LoginBody,
+      description: 'With the e-mail address or the username. Every wrong answer is the same 401, after the same work. Sets the refresh cookie.',
+      response: { 200: UserTokens, ...problemAnswers(401, 403, 413, 415, 422) },
+    },
+  }, async (request, reply) => {
+    const result = await login(app, request.body, deviceOf(request));
+    if (result.outcome === 'refused') {
+      request.log.warn({ event: 'login_refused', user_id: result.userId, ip: request.ip }, 'refused a sign-in');
+      throw problems.invalidCredentials();
+    }
+    request.log.info({ event: 'signed_in', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'signed in');
+    return { msg: 'Login successful', user: toUser(result.user), ...answerTokens(app, request, reply, result.issued) };
+  });
+
+  app.post('/auth/change-password', {
+    config,
+    schema: {
+      tags: ['auth'], summary: 'Change the password', security: bearer, body: ChangePasswordBody,
+      description: 'Ends every other session of the user; this one stays.',
+      response: { 200: Message, ...problemAnswers(401, 403, 413, 415, 422) },
+    },
+    preParsing: app.authenticate,
+  }, async (request) => {
+    const { user, session } = request.auth;
+    const { old_password: oldPassword, new_password: newPassword } = request.body;
+    const result = await changePassword(app, user, session.id, { oldPassword, newPassword });
+    if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
+    if (result.outcome === 'wrong_password') {
+      request.log.warn({ event: 'password_change_refused', user_id: user.id, ip: request.ip }, 'refused a change of password');
+      throw problems.invalidCredentials();
+    }
+    request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');
+    return { msg: 'Password changed successfully' };
+  });
+};
+export default accountRoutes;

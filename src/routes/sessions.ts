@@ -1,0 +1,160 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
+import { Type } from '@sinclair/typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { endSession, findLiveSession, findSessionByToken, listSessions, logout, type RefreshResult, refreshSession } from '../core/sessions.ts';
+import { bearerToken } from '../plugins/access-tokens.ts';
+import { limitTokens } from '../plugins/rate-limits.ts';
+import { problems } from '../problems.ts';
+import { bearer, Message, problemAnswers, Tokens } from '../schemas.ts';
+import type { Session as SessionRow } from '../store/sessions.ts';
+import { answerTokens } from './token-answers.ts';
+
+const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String({ maxLength: 512, description: 'where the cookie is not at hand' })) }, {
+  additionalProperties: false, examples: [{}],
+});
+const LogoutQuery = Type.Object({
+  scope: Type.Optional(Type.Unsafe<'current' | 'others' | 'all'>({ type: 'string', enum: ['current', 'others', 'all'], default: 'current' })),
+});
+const SessionParams = Type.Object({ id: Type.String({ maxLength: 64 }) });
+const Session = Type.Object({
+  id: Type.String(),
+  device: Type.Union([Type.String(), Type.Null()], { description: 'the User-Agent of the sign-in' }),
+  address: Type.String({ description: 'the IP address of the sign-in' }),
+  created_at: Type.String({ format: 'date-time' }),
+  last_used_at: Type.String({ format: 'date-time', description: 'the last refresh' }),
+  expires_at: Type.String({ format: 'date-time', description: 'the absolute end' }),
+  current: Type.Boolean(),
+}, { additionalProperties: false });
+const SessionList = Type.Object({ sessions: Type.Array(Session) }, { additionalProperties: false });
+
+const refreshCredentials = [{ refreshCookie: [] }, {}];
+
+/** Refresh, sign-out, and the list of one's sessions. */
+const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = limitTokens(app);
+
+  app.post('/auth/refresh', {
+    config,
+    schema: {
+      tags: ['auth'], summary: 'Exchange the refresh token for new tokens', body: RefreshTokenBody, security: refreshCredentials,
+      description: 'The refresh token comes by its cookie, as `refresh_token` in the body, or as `Authorization: Bearer`. Requests that race get the same new token.',
+      response: { 200: Tokens, ...problemAnswers(401, 403, 413, 415, 422) },
+    },
+    preValidation: emptyBodyIsNone,
+  }, async (request, reply) => {
+    const { tokens, byCookie } = presentedTokens(request, request.body.refresh_token);
+    if (tokens.length === 0) throw problems.refreshTokenMissing();
+    const result = await refreshFirst(tokens);
+    logRefresh(request, result);
+    if (result.outcome === 'rotated' || result.outcome === 'repeated') {
+      return { msg: 'Token refreshed', ...answerTokens(app, request, reply, result.issued, byCookie) };
+    }
+    if (result.outcome === 'unknown') throw problems.refreshTokenInvalid();
+    if (byCookie) reply.clearRefreshCookie();
+    throw result.outcome === 'reused' ? problems.refreshTokenReused() : problems.sessionEnded();
+  });
+
+  /** Several cookies are each tried, the newest first, until one is good; if none is, the last finding counts. */
+  async function refreshFirst(tokens: string[]): Promise<RefreshResult> {
+    let result: RefreshResult = { outcome: 'unknown' };
+    for (const token of tokens) {
+      const next = await refreshSession(app, token);
+      if (next.outcome === 'rotated' || next.outcome === 'repeated') return next;
+      if (next.outcome !== 'unknown') result = next;
+    }
+    return result;
+  }
+
+  app.post('/auth/logout', {
+    config,
+    schema: {
+      tags: ['auth'], summary: 'Sign out', body: RefreshTokenBody, querystring: LogoutQuery, security: [...refreshCredentials, ...bearer],
+      description: 'Ends this session, the others, or all of them, at once, access tokens included. Takes the refresh token, or an access token, also an expired one. Signing out twice is fine.',
+      response: { 200: Message, ...problemAnswers(401, 403, 413, 415, 422) },
+    },
+    preValidation: emptyBodyIsNone,
+  }, async (request, reply) => {
+    const { scope = 'current' } = request.query;
+    const sessions = await presentedSessions(request);
+    if (!sessions) throw problems.accessTokenMissing();
+    for (const session of sessions) {
+      const ended = await logout(app, session, scope);
+      request.log.info({ event: 'signed_out', user_id: session.userId, session_id: session.id, scope, sessions_ended: ended, ip: request.ip }, 'signed out');
+    }
+    if (scope !== 'others') reply.clearRefreshCookie().header('clear-site-data', '"cache"');
+    return { msg: 'logged out' };
+  });
+
+  /** The sessions that the request proves possession of, by whatever it presents; null if it presents nothing. */
+  async function presentedSessions(request: FastifyRequest<{ Body: { refresh_token?: string } }>): Promise<SessionRow[] | null> {
+    const tokens = [...presentedTokens(request, request.body.refresh_token).tokens, ...request.refreshCookies()];
+    const access = bearerToken(request);
+    if (tokens.length === 0 && access === null) return null;
+    const byToken = await Promise.all([...new Set(tokens)].map((token) => findSessionByToken(app, token)));
+    const claims = access && app.accessTokens.verify(access);
+    const byAccess = claims ? (await findLiveSession(app, claims.sid))?.session : undefined;
+    const found = [...byToken, byAccess].filter((session) => session != null);
+    return [...new Map(found.map((session) => [session.id, session])).values()];
+  }
+
+  app.get('/auth/sessions', {
+    config,
+    schema: {
+      tags: ['sessions'], summary: 'List one’s sessions, the last used first', security: bearer,
+      response: { 200: SessionList, ...problemAnswers(401) },
+    },
+    preParsing: app.authenticate,
+  }, async (request) => {
+    const rows = await listSessions(app, request.auth.user.id);
+    return { sessions: rows.map((row) => toSession(row, request.auth.session.id)) };
+  });
+
+  app.delete('/auth/sessions/:id', {
+    config,
+    schema: {
+      tags: ['sessions'], summary: 'End one of one’s sessions', params: SessionParams, security: bearer,
+      response: { 204: Type.Null({ description: 'ended' }), ...problemAnswers(401, 403, 404) },
+    },
+    preParsing: app.authenticate,
+  }, async (request, reply) => {
+    const { user, session } = request.auth;
+    if (!(await endSession(app, user.id, request.params.id, 'ended_by_user'))) throw problems.sessionNotFound();
+    request.log.info({ event: 'session_ended', user_id: user.id, session_id: request.params.id, ip: request.ip }, 'ended a session');
+    if (request.params.id === session.id) reply.clearRefreshCookie();
+    return reply.code(204).send(null);
+  });
+};
+export default sessionRoutes;
+
+/** The refresh tokens of a request: the one in the body or the Authorization header, or else those of the cookies. */
+function presentedTokens(request: FastifyRequest, inBody: string | undefined): { tokens: string[]; byCookie: boolean } {
+  const inHeader = bearerToken(request);
+  const explicit = inBody ?? (inHeader?.startsWith('rt1.') ? inHeader : undefined);
+  return explicit === undefined ? { tokens: request.refreshCookies(), byCookie: true } : { tokens: [explicit], byCookie: false };
+}
+
+async function emptyBodyIsNone(request: FastifyRequest, _reply: FastifyReply): Promise<void> {
+  request.body ??= {};
+}
+
+function logRefresh(request: FastifyRequest, result: RefreshResult): void {
+  if (result.outcome === 'repeated' || result.outcome === 'reused') {
+    const { id, userId, ip } = result.session;
+    request.log.warn({ event: `refresh_token_${result.outcome}`, user_id: userId, session_id: id, session_ip: ip, ip: request.ip },
+      result.outcome === 'repeated' ? 'a superseded refresh token within the grace' : 'a superseded refresh token: ended its session');
+  } else if (result.outcome === 'unknown') {
+    request.log.warn({ event: 'refresh_token_refused', ip: request.ip }, 'an unknown refresh token');
+  }
+}
+
+function toSession(row: SessionRow, currentId: string) {
+  return {
+    id: row.id,
+    device: row.userAgent,
+    address: row.ip,
+    created_at: new Date(row.createdAt).toISOString(),
+    last_used_at: new Date(row.lastUsedAt).toISOString(),
+    expires_at: new Date(row.expiresAt).toISOString(),
+    current: row.id === currentId,
+  };
+}

@@ -1,0 +1,27 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Device } from '../core/core.ts';
+import type { Issued } from '../core/sessions.ts';
+import { isFromBrowser } from '../plugins/origins.ts';
+
+const MAX_USER_AGENT = 256;
+
+export function deviceOf({ headers, ip }: FastifyRequest): Device {
+  return { userAgent: headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null, ip };
+}
+
+/**
+ * The tokens of an answer: the refresh token goes into its cookie, and into the body only for a request that no browser
+ * sent and that did not bring it by cookie. So a page's script can never read one (ASVS 3.3.4).
+ */
+export function answerTokens(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, issued: Issued, cameByCookie = false) {
+  const { token, expiresInSeconds } = app.accessTokens.sign(issued);
+  reply.setRefreshCookie(issued.refreshToken, issued.sessionExpiresAt);
+  const mode = app.config.refreshTokenInBody;
+  const inBody = mode === 'always' || (mode === 'auto' && !cameByCookie && !isFromBrowser(request));
+  return {
+    access_token: token,
+    token_type: 'bearer' as const,
+    expires_in: expiresInSeconds,
+    ...(inBody && { refresh_token: issued.refreshToken }),
+  };
+}

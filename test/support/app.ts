@@ -1,0 +1,74 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { InjectOptions } from 'fastify';
+import { onTestFinished } from 'vitest';
+import { type App, buildApp } from '../../src/app.ts';
+import { loadConfig } from '../../src/config.ts';
+
+/** Cheap password hashes and no limits; all else as in production. */
+export const TEST_ENVIRONMENT = {
+  NODE_ENV: 'test', LOG_LEVEL: 'debug', RATE_LIMIT_ENABLED: 'false', PORT: '0',
+  ARGON2_MEMORY_KIB: '8', ARGON2_TIME_COST: '1',
+};
+
+export const PASSWORD = 'correct horse battery';
+export const DAY_MS = 86_400_000;
+
+type Answer = Awaited<ReturnType<App['inject']>>;
+export type TestApp = Awaited<ReturnType<typeof startApp>>;
+
+/** A folder that is gone after the test. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'keyturn-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** The production app on a database of its own, with a clock that the test moves and a log that it can read. */
+export async function startApp(env: Record<string, string> = {}) {
+  const folder = env.DATA_DIR ?? temporaryFolder();
+  const clock = { now: Date.now() };
+  const logLines: string[] = [];
+  const app = await buildApp(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...env }), {
+    now: () => clock.now,
+    logTo: { write: (line) => void logLines.push(line) },
+  });
+  onTestFinished(() => app.close());
+
+  const request = (options: InjectOptions) => app.inject(options);
+  const post = (url: string, payload?: object, headers: Record<string, string> = {}) =>
+    request({ method: 'POST', url, headers, ...(payload && { payload }) });
+  const get = (url: string, accessToken?: string) =>
+    request({ method: 'GET', url, headers: accessToken === undefined ? {} : bearer(accessToken) });
+
+  return {
+    app, clock, folder, logLines, request, post, get,
+    /** Signs up and is signed in. */
+    register: async (email = 'john@example.com', password = PASSWORD) => tokensOf(await post('/auth/register', { email, password })),
+    login: async (email = 'john@example.com', password = PASSWORD) => tokensOf(await post('/auth/login', { email, password })),
+    refresh: (refreshToken: string) => post('/auth/refresh', { refresh_token: refreshToken }),
+    events: () => logLines.map((line) => (JSON.parse(line) as { event?: string }).event),
+  };
+}
+
+export function bearer(token: string): Record<string, string> {
+  return { authorization: `Bearer ${token}` };
+}
+
+/** The tokens of a successful answer. */
+export function tokensOf(answer: Answer): { accessToken: string; refreshToken: string; userId: string } {
+  if (answer.statusCode >= 300) throw new Error(`expected tokens, got ${answer.statusCode}: ${answer.body}`);
+  const body = answer.json<{ access_token: string; refresh_token: string; user?: { id: string } }>();
+  return { accessToken: body.access_token, refreshToken: body.refresh_token, userId: body.user?.id ?? '' };
+}
+
+/** What Set-Cookie says of the refresh cookie; undefined if it says nothing. */
+export function cookieOf(answer: Answer) {
+  return answer.cookies.find(({ name }) => name.endsWith('refresh_token'));
+}
+
+/** `status code`, for a compact expectation. */
+export function problemOf(answer: Answer): string {
+  return `${answer.statusCode} ${answer.json<{ code?: string }>().code ?? ''}`.trim();
+}
