@@ -5,7 +5,6 @@ const only = (message, ...selectors) => selectors.map((selector) => ({ selector,
 const everywhere = [
   ...only('SQL is never put together from text (ASVS 1.2.4)', "MemberExpression[object.name='sql'][property.name=/^(raw|identifier)$/]"),
   ...only('a regular expression is never made from a variable (ASVS 1.2.9)', "NewExpression[callee.name='RegExp'][arguments.0.type!='Literal']"),
-  ...only('use the Core’s now()', "MemberExpression[object.name='Math'][property.name='random']"),
 ];
 const environment = only('config.ts is the only reader of process.env', "MemberExpression[object.name='process'][property.name='env']");
 const clock = only('time comes from now()', "CallExpression[callee.object.name='Date'][callee.property.name='now']", "NewExpression[callee.name='Date'][arguments.length=0]");

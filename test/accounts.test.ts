@@ -1,15 +1,212 @@
-import { expect, test } from 'vitest';
-import { PASSWORD, startApp } from './support/app.ts';
+import argon2 from 'argon2';
+import { describe, expect, test } from 'vitest';
+import { bearer, cookieOf, PASSWORD, problemOf, startApp, temporaryFolder } from './support/app.ts';
 
-test('registering makes an account and signs it in', async () => {
-  const { post, get } = await startApp();
-  const answer = await post('/auth/register', { email: 'John@Example.com', username: 'JohnDoe', password: PASSWORD });
-  expect(answer.statusCode).toBe(201);
-  const body = answer.json<Record<string, unknown>>();
-  expect(body).toEqual({
-    msg: 'user created',
-    user: { id: expect.any(String), email: 'john@example.com', username: 'JohnDoe', email_verified: false, roles: [], created_at: expect.any(String) },
-    access_token: expect.any(String), token_type: 'bearer', expires_in: 900, refresh_token: expect.stringMatching(/^rt1\./),
+describe('signing up', () => {
+  test('makes an account and signs it in', async () => {
+    const { post, get } = await startApp();
+    const answer = await post('/auth/register', { email: 'John@Example.com', username: 'JohnDoe', password: PASSWORD });
+    expect(answer.statusCode).toBe(201);
+    const body = answer.json<{ user: object; access_token: string }>();
+    expect(body).toEqual({
+      msg: 'user created',
+      user: { id: expect.any(String), email: 'john@example.com', username: 'JohnDoe', email_verified: false, roles: [], created_at: expect.any(String) },
+      access_token: expect.any(String), token_type: 'bearer', expires_in: 900, refresh_token: expect.stringMatching(/^rt1\./),
+    });
+    expect(cookieOf(answer)).toMatchObject({ name: 'refresh_token', httpOnly: true, sameSite: 'Strict', path: '/' });
+    expect((await get('/users/me', body.access_token)).json()).toEqual(body.user);
   });
-  expect((await get('/users/me', body.access_token as string)).json()).toEqual(body.user);
+
+  test.each([
+    [{ email: 'jane@example.com' }],
+    [{ username: 'jane_1' }],
+  ])('works with %j alone', async (identifier) => {
+    const { post } = await startApp();
+    expect((await post('/auth/register', { ...identifier, password: PASSWORD })).statusCode).toBe(201);
+    expect((await post('/auth/login', { ...identifier, password: PASSWORD })).statusCode).toBe(200);
+  });
+
+  test('an identifier is taken without regard to case, and the answer says which', async () => {
+    const { post } = await startApp();
+    await post('/auth/register', { email: 'john@example.com', username: 'john', password: PASSWORD });
+    const taken = async (body: object) => (await post('/auth/register', { ...body, password: PASSWORD })).json<{ status: number; errors: { pointer: string }[] }>();
+    expect(await taken({ email: 'JOHN@example.com' })).toMatchObject({ status: 409, errors: [{ pointer: '/email' }] });
+    expect(await taken({ email: 'other@example.com', username: 'JOHN' })).toMatchObject({ status: 409, errors: [{ pointer: '/username' }] });
+    expect((await taken({ email: 'john@example.com', username: 'john' })).errors).toHaveLength(2);
+    expect((await post('/auth/login', { email: 'other@example.com', password: PASSWORD })).statusCode).toBe(401);
+  });
+
+  test('of many at once with one address exactly one wins, and no other leaves a session behind', async () => {
+    const { post, get } = await startApp();
+    const answers = await Promise.all(Array.from({ length: 10 }, () => post('/auth/register', { email: 'john@example.com', password: PASSWORD })));
+    const won = answers.filter(({ statusCode }) => statusCode === 201);
+    expect(won).toHaveLength(1);
+    expect(answers.filter(({ statusCode }) => statusCode === 409)).toHaveLength(9);
+    const { access_token } = won[0]!.json<{ access_token: string }>();
+    expect((await get('/auth/sessions', access_token)).json<{ sessions: unknown[] }>().sessions).toHaveLength(1);
+  });
+
+  test.each([
+    ['no identifier', { password: PASSWORD }, [{ pointer: '', detail: 'needs an email or a username' }]],
+    ['a malformed address', { email: 'john@', password: PASSWORD }, [{ pointer: '/email', detail: 'must match format "email"' }]],
+    ['a username with other characters', { username: 'jo hn', password: PASSWORD }, [{ pointer: '/username', detail: 'must match pattern "^[A-Za-z0-9_]+$"' }]],
+    ['no password', { username: 'john' }, [{ pointer: '/password', detail: 'is required' }]],
+    ['a short password', { username: 'john', password: '1234567' }, [{ pointer: '/password', detail: 'must have at least 8 characters' }]],
+    ['a long password', { username: 'john', password: 'x'.repeat(257) }, [{ pointer: '/password', detail: 'must have at most 256 characters' }]],
+    ['a role', { username: 'john', password: PASSWORD, roles: ['admin'] }, [{ pointer: '', detail: 'has a field that is not allowed; allowed are email, username, password' }]],
+  ])('with %s is refused, and says which rule of which field', async (_name, body, errors) => {
+    const { post } = await startApp();
+    const answer = await post('/auth/register', body);
+    expect(answer.statusCode).toBe(422);
+    expect(answer.json()).toMatchObject({ errors });
+    expect(cookieOf(answer)).toBeUndefined();
+  });
+
+  test('the letter-and-digit rule is off, and can be switched on', async () => {
+    const lenient = await startApp();
+    expect((await lenient.post('/auth/register', { username: 'john', password: 'only letters' })).statusCode).toBe(201);
+    const strict = await startApp({ PASSWORD_REQUIRE_LETTER_AND_DIGIT: 'true' });
+    const answer = await strict.post('/auth/register', { username: 'john', password: 'only letters' });
+    expect(answer.json()).toMatchObject({ status: 422, errors: [{ pointer: '/password', detail: 'must have a letter and a digit' }] });
+    expect((await strict.post('/auth/register', { username: 'john', password: 'letters 1' })).statusCode).toBe(201);
+  });
+});
+
+describe('passwords', () => {
+  test.each([
+    ['the 73rd byte', 'a'.repeat(73), `${'a'.repeat(72)}b`],
+    ['what follows a NUL', 'abcdefgh\0one', 'abcdefgh\0two'],
+    ['case', 'Passphrase one', 'passphrase one'],
+    ['a space at the end', 'passphrase one ', 'passphrase one'],
+    ['a ligature', 'ﬁne passphrase', 'fine passphrase'],
+  ])('differ by %s', async (_name, right, wrong) => {
+    const { post } = await startApp();
+    await post('/auth/register', { username: 'john', password: right });
+    expect((await post('/auth/login', { username: 'john', password: wrong })).statusCode).toBe(401);
+    expect((await post('/auth/login', { username: 'john', password: right })).statusCode).toBe(200);
+  });
+
+  test('are the same however a keyboard composes them, and count as characters, not bytes', async () => {
+    const { post } = await startApp({ PASSWORD_MIN_LENGTH: '15' });
+    const composed = 'café au lait ☕🥐';
+    expect(Array.from(composed.normalize('NFC'))).toHaveLength(15);
+    expect((await post('/auth/register', { username: 'john', password: composed.normalize('NFD') })).statusCode).toBe(201);
+    expect((await post('/auth/login', { username: 'john', password: composed.normalize('NFC') })).statusCode).toBe(200);
+    expect((await post('/auth/register', { username: 'jane', password: '🥐'.repeat(14) })).statusCode).toBe(422);
+  });
+
+  test('are stored as argon2id at OWASP’s cost by default', async () => {
+    const { app, register } = await startApp({ ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '' });
+    const { userId } = await register();
+    expect((await app.store.users.find(userId))?.passwordHash).toMatch(/^\$argon2id\$v=19\$m=19456,p=1,t=2\$/);
+  });
+
+  test('hashed at another cost are hashed anew at the next sign-in, and only then', async () => {
+    const folder = temporaryFolder();
+    const before = await startApp({ DATA_DIR: folder });
+    const { userId } = await before.register();
+    const oldHash = (await before.app.store.users.find(userId))!.passwordHash;
+    const after = await startApp({ DATA_DIR: folder, ARGON2_TIME_COST: '3' });
+    expect((await after.post('/auth/login', { email: 'john@example.com', password: 'wrong password' })).statusCode).toBe(401);
+    expect((await after.app.store.users.find(userId))!.passwordHash).toBe(oldHash);
+    const racing = await Promise.all(Array.from({ length: 5 }, () => after.post('/auth/login', { email: 'john@example.com', password: PASSWORD })));
+    expect(racing.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200, 200]);
+    const newHash = (await after.app.store.users.find(userId))!.passwordHash;
+    expect(newHash).toContain('t=3');
+    expect(await argon2.verify(newHash, PASSWORD)).toBe(true);
+    await after.login();
+    expect((await after.app.store.users.find(userId))!.passwordHash).toBe(newHash);
+  });
+
+  test('past the limit of the queue are refused with 503 and Retry-After, and nothing is half done', async () => {
+    const { post } = await startApp({ PASSWORD_QUEUE_LIMIT: '0', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3' });
+    const names = Array.from({ length: 12 }, (_, index) => `user${index}`);
+    const answers = await Promise.all(names.map((username) => post('/auth/register', { username, password: PASSWORD })));
+    const refused = answers.filter(({ statusCode }) => statusCode === 503);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(answers.some(({ statusCode }) => statusCode === 201)).toBe(true);
+    expect(problemOf(refused[0]!)).toBe('503 overloaded');
+    expect(refused[0]!.headers['retry-after']).toBe('2');
+    const name = names[answers.indexOf(refused[0]!)];
+    expect((await post('/auth/register', { username: name, password: PASSWORD })).statusCode).toBe(201);
+  });
+});
+
+describe('signing in', () => {
+  test('gives the same refusal for a wrong password, an unknown account and a broken hash', async () => {
+    const { app, post, register } = await startApp();
+    const { userId } = await register();
+    const refusal = async (body: object) => {
+      const answer = await post('/auth/login', body);
+      const problem = { ...answer.json<object>(), request_id: 'differs' };
+      return { problem, headers: Object.keys(answer.headers).sort(), challenge: answer.headers['www-authenticate'] };
+    };
+    const wrong = await refusal({ email: 'john@example.com', password: 'wrong password' });
+    expect(wrong).toMatchObject({ problem: { status: 401, detail: 'Invalid credentials' }, challenge: 'Bearer' });
+    expect(await refusal({ email: 'nobody@example.com', password: 'wrong password' })).toEqual(wrong);
+    expect(await refusal({ username: 'nobody', password: 'x' })).toEqual(wrong);
+    const { passwordHash } = (await app.store.users.find(userId))!;
+    await app.store.transact([app.store.users.replacePasswordHash({ id: userId, oldHash: passwordHash, newHash: 'no hash at all', changedAt: 0 })]);
+    expect(await refusal({ email: 'john@example.com', password: PASSWORD })).toEqual(wrong);
+  });
+
+  test('takes one identifier, in any case', async () => {
+    const { post } = await startApp();
+    await post('/auth/register', { email: 'john@example.com', username: 'john', password: PASSWORD });
+    expect((await post('/auth/login', { email: 'JOHN@EXAMPLE.COM', password: PASSWORD })).statusCode).toBe(200);
+    expect((await post('/auth/login', { username: 'JOHN', password: PASSWORD })).statusCode).toBe(200);
+    expect((await post('/auth/login', { email: 'john@example.com', username: 'john', password: PASSWORD })).statusCode).toBe(422);
+    expect((await post('/auth/login', { username: 'john@example.com', password: PASSWORD })).statusCode).toBe(401);
+  });
+
+  test('begins a new session each time, and adopts no token that came along', async () => {
+    const { post, register } = await startApp();
+    const { refreshToken } = await register();
+    const answer = await post('/auth/login', { email: 'john@example.com', password: PASSWORD }, { cookie: `refresh_token=${refreshToken}` });
+    expect(cookieOf(answer)!.value.split('.')[1]).not.toBe(refreshToken.split('.')[1]);
+  });
+});
+
+describe('changing the password', () => {
+  const change = (old_password: string, new_password: string) => ({ old_password, new_password });
+  const NEW = 'another long passphrase';
+
+  test('needs the old one, ends every other session and keeps this', async () => {
+    const { post, get, register, login } = await startApp();
+    const here = await register();
+    const there = await login();
+    const answer = await post('/auth/change-password', change(PASSWORD, NEW), bearer(here.accessToken));
+    expect(answer.json()).toEqual({ msg: 'Password changed successfully' });
+    expect((await get('/users/me', here.accessToken)).statusCode).toBe(200);
+    expect((await get('/users/me', there.accessToken)).statusCode).toBe(401);
+    expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(401);
+    expect((await post('/auth/login', { email: 'john@example.com', password: NEW })).statusCode).toBe(200);
+  });
+
+  test('is refused with a wrong old, a weak new, or no sign-in, and changes nothing', async () => {
+    const { post, get, register, login } = await startApp();
+    const here = await register();
+    const there = await login();
+    const attempt = (body: object, headers = bearer(here.accessToken)) => post('/auth/change-password', body, headers);
+    expect(problemOf(await attempt(change('wrong password', NEW)))).toBe('401 invalid_credentials');
+    expect((await attempt(change(PASSWORD, 'short'))).json()).toMatchObject({ status: 422, errors: [{ pointer: '/new_password' }] });
+    expect(problemOf(await attempt({ new_password: NEW }))).toBe('422 invalid_input');
+    expect(problemOf(await attempt(change(PASSWORD, NEW), {}))).toBe('401 access_token_missing');
+    expect((await get('/users/me', there.accessToken)).statusCode).toBe(200);
+    expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(200);
+  });
+
+  test('many at once: one new password counts, and the sign-ins that raced with the old one are over', async () => {
+    const { post, get, register } = await startApp();
+    const here = await register();
+    const logins = Array.from({ length: 10 }, () => post('/auth/login', { email: 'john@example.com', password: PASSWORD }));
+    const changes = Array.from({ length: 5 }, (_, index) => post('/auth/change-password', change(PASSWORD, `${NEW} ${index}`), bearer(here.accessToken)));
+    const changed = (await Promise.all(changes)).filter(({ statusCode }) => statusCode === 200);
+    expect(changed).toHaveLength(1);
+    for (const answer of await Promise.all(logins)) {
+      if (answer.statusCode === 200) expect((await get('/users/me', answer.json<{ access_token: string }>().access_token)).statusCode).toBe(401);
+    }
+    const { sessions } = (await get('/auth/sessions', here.accessToken)).json<{ sessions: unknown[] }>();
+    expect(sessions).toHaveLength(1);
+  });
 });

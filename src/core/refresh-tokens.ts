@@ -32,9 +32,12 @@ export function formatRefreshToken({ sessionId, generation, secret }: RefreshTok
   return `rt1.${sessionId}.${generation}.${secret.toString('base64url')}`;
 }
 
-/** What the store keeps of a token: SHA-256 of its secret, base64url. The secret has 256 bits, so no salt and no slow hash (ASVS 6.5.2). */
-export function hashSecret(secret: Buffer): string {
-  return createHash('sha256').update(secret).digest('base64url');
+/**
+ * What the store keeps of a token: SHA-256 of its one spelling, base64url, so that session and generation are part of
+ * what is compared. Its secret has 256 bits: no salt and no slow hash are needed (ASVS 6.5.2).
+ */
+export function hashToken(token: RefreshToken): string {
+  return createHash('sha256').update(formatRefreshToken(token)).digest('base64url');
 }
 
 /** The one child of a token: HMAC-SHA-256 with the session's key, so that every racer can be handed the same one. */

@@ -1,7 +1,7 @@
 import type { Session, RevokedReason } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
 import type { Core, Device } from './core.ts';
-import { followTo, formatRefreshToken, hashSecret, nextToken, parseRefreshToken, randomId, randomSecret, type RefreshToken } from './refresh-tokens.ts';
+import { followTo, formatRefreshToken, hashToken, nextToken, parseRefreshToken, randomId, randomSecret, type RefreshToken } from './refresh-tokens.ts';
 
 /** What an access token is made of. Times are epoch milliseconds. */
 export type Grant = { sessionId: string; userId: string; roles: string; authenticatedAt: number; sessionExpiresAt: number };
@@ -15,7 +15,7 @@ export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwo
   const token = { sessionId: randomId(), generation: 0, secret: randomSecret() };
   const expiresAt = now + core.config.absoluteMs;
   const step = core.store.sessions.insert({
-    id: token.sessionId, userId: user.id, passwordHash: user.passwordHash, tokenHash: hashSecret(token.secret),
+    id: token.sessionId, userId: user.id, passwordHash: user.passwordHash, tokenHash: hashToken(token),
     keyId: key.id, ...device, now, idleExpiresAt: now + core.config.idleMs, expiresAt,
   });
   const issued: Issued = {
@@ -51,10 +51,10 @@ async function rotate(core: Core, token: RefreshToken, key: { id: string; chainK
   const next = nextToken(key.chainKey, token);
   const { graceMs, idleMs } = core.config;
   const row = await core.store.sessions.rotate({
-    id: token.sessionId, presentedHash: hashSecret(token.secret), keyId: key.id, nextHash: hashSecret(next.secret), now: core.now(), graceMs, idleMs,
+    id: token.sessionId, presentedHash: hashToken(token), keyId: key.id, nextHash: hashToken(next), now: core.now(), graceMs, idleMs,
   });
   if (!row) return null;
-  return { outcome: 'rotated', issued: issue(row, row.roles, { ...next, generation: row.generation }) };
+  return { outcome: 'rotated', issued: issue(row, row.roles, next) };
 }
 
 /** Why the token did not rotate. A session that was begun under an older SECRET_KEY rotates here. */
@@ -95,7 +95,7 @@ async function proveToken(core: Core, token: RefreshToken) {
   const key = core.config.secrets.chainKeys.find(({ id }) => id === found?.session.keyId);
   if (!found || !key) return null;
   const current = followTo(key.chainKey, token, found.session.generation);
-  if (!current || hashSecret(current.secret) !== found.session.tokenHash) return null;
+  if (!current || hashToken(current) !== found.session.tokenHash) return null;
   return { ...found, current, key };
 }
 

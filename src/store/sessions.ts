@@ -43,7 +43,7 @@ export function sessionStatements(db: Db) {
     idleExpiresAt: sql`${at('now')} + ${at('idleMs')}`,
   }).where(and(eq(sessions.id, at('id')), eq(sessions.tokenHash, at('presentedHash')), eq(sessions.keyId, at('keyId')), live))
     .returning({
-      id: sessions.id, userId: sessions.userId, generation: sessions.generation, expiresAt: sessions.expiresAt, createdAt: sessions.createdAt,
+      id: sessions.id, userId: sessions.userId, expiresAt: sessions.expiresAt, createdAt: sessions.createdAt,
       roles: sql<string>`(SELECT ${users.roles} FROM ${users} WHERE ${users.id} = ${sessions.userId})`,
     }));
 

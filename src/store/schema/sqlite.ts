@@ -18,7 +18,7 @@ export const users = sqliteTable('users', {
 export const sessions = sqliteTable('sessions', {
   id: text('id').primaryKey(),
   userId: text('user_id').notNull().references(() => users.id, { onDelete: 'cascade' }),
-  /** SHA-256 of the current secret of the chain; the secret itself is nowhere in the store */
+  /** SHA-256 of the current token of the chain; the token itself is nowhere in the store */
   tokenHash: text('token_hash').notNull(),
   generation: integer('generation').notNull(),
   /** the generation at which the current burst of rotations began */

@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest';
+import { PASSWORD, temporaryFolder } from '../support/app.ts';
+import { type Server, startServer, type Tokens, tokensIn } from '../support/server.ts';
+
+const ROUNDS = 5;
+const CLIENTS = 8;
+const REFRESHES_A_ROUND = 100;
+
+/** Signs in, refreshes again and again, signs out, and so on until the server is gone; tells what was answered last. */
+async function live(server: Server, onRefresh: () => void) {
+  const answered = { current: undefined as Tokens | undefined, ended: [] as Tokens[] };
+  try {
+    for (;;) {
+      let tokens = await tokensIn(await server.post('/auth/login', { username: 'john', password: PASSWORD }));
+      answered.current = tokens;
+      for (let time = 0; time < 10; time += 1) {
+        tokens = await tokensIn(await server.post('/auth/refresh', { refresh_token: tokens.refresh_token }));
+        answered.current = tokens;
+        onRefresh();
+      }
+      answered.current = undefined;
+      if ((await server.post('/auth/logout', { refresh_token: tokens.refresh_token })).ok) answered.ended.push(tokens);
+    }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // fetch's way to say that the connection broke
+    return answered;
+  }
+}
+
+test(`kill -9 in the middle of refreshes, ${ROUNDS} times: every refresh that was answered is valid, every sign-out that was answered holds`, async () => {
+  const folder = temporaryFolder();
+  let server = await startServer({ DATA_DIR: folder });
+  await tokensIn(await server.post('/auth/register', { username: 'john', password: PASSWORD }));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    let left = REFRESHES_A_ROUND + Math.floor(Math.random() * CLIENTS);
+    const killed = Promise.withResolvers<number | null>();
+    const clients = Array.from({ length: CLIENTS }, () => live(server, () => {
+      left -= 1;
+      if (left === 0) killed.resolve(server.stop('SIGKILL'));
+    }));
+    const answered = await Promise.all(clients);
+    await killed.promise;
+    server = await startServer({ DATA_DIR: folder });
+    for (const { current, ended } of answered) {
+      if (current) {
+        expect((await server.get('/users/me', current.access_token)).status).toBe(200);
+        expect((await server.post('/auth/refresh', { refresh_token: current.refresh_token })).status).toBe(200);
+      }
+      for (const tokens of ended) {
+        expect((await server.get('/users/me', tokens.access_token)).status).toBe(401);
+        expect((await server.post('/auth/refresh', { refresh_token: tokens.refresh_token })).status).toBe(401);
+      }
+    }
+  }
+});
+
+test('SIGTERM: what is in flight is answered, what is new is refused, and the exit code is 0', async () => {
+  const server = await startServer({ DATA_DIR: temporaryFolder(), ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '4' });
+  await (await server.get('/health')).text(); // leaves an idle keep-alive connection behind
+  const inFlight = server.post('/auth/register', { username: 'john', password: PASSWORD });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const started = Date.now();
+  const stopped = server.stop('SIGTERM');
+  expect((await inFlight).status).toBe(201);
+  expect(await stopped).toBe(0);
+  expect(Date.now() - started).toBeLessThan(5000);
+  await expect(server.get('/health')).rejects.toThrow();
+});

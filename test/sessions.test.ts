@@ -1,0 +1,210 @@
+import { describe, expect, test } from 'vitest';
+import { hashToken, parseRefreshToken } from '../src/core/refresh-tokens.ts';
+import { bearer, cookieOf, DAY_MS, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
+
+/** Refreshes so many times in a row, the given time apart; yields every token, the first one included. */
+async function rotate({ refresh, clock }: TestApp, first: string, times: number, apartMs = 60_000): Promise<string[]> {
+  const tokens = [first];
+  for (let time = 0; time < times; time += 1) {
+    clock.now += apartMs;
+    tokens.push(tokensOf(await refresh(tokens.at(-1)!)).refreshToken);
+  }
+  return tokens;
+}
+
+function withSecretChanged(token: string): string {
+  const at = token.length - 20;
+  return token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
+}
+
+describe('rotation', () => {
+  test('each refresh gives a new refresh token and a working access token, and keeps one row', async () => {
+    const test = await startApp();
+    const { refreshToken, accessToken } = await test.register();
+    const tokens = await rotate(test, refreshToken, 5);
+    expect(new Set(tokens).size).toBe(6);
+    const { sessionId } = parseRefreshToken(refreshToken)!;
+    const row = (await test.app.store.sessions.find(sessionId))!.session;
+    expect(row).toMatchObject({ generation: 5, tokenHash: hashToken(parseRefreshToken(tokens[5]!)!), revokedAt: null });
+    const list = (await test.get('/auth/sessions', accessToken)).json<{ sessions: unknown[] }>();
+    expect(list.sessions).toHaveLength(1);
+  });
+
+  test('the secret of a token is in no column of the row', async () => {
+    const { app, register } = await startApp();
+    const { refreshToken } = await register();
+    const { sessionId } = parseRefreshToken(refreshToken)!;
+    const row = (await app.store.sessions.find(sessionId))!.session;
+    expect(JSON.stringify(row)).not.toContain(refreshToken.split('.')[3]);
+  });
+
+  test('twenty requests at once get the same new token, by one rotation', async () => {
+    const { app, register, refresh } = await startApp();
+    const { refreshToken } = await register();
+    const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(refreshToken)));
+    expect(new Set(answers.map((answer) => tokensOf(answer).refreshToken)).size).toBe(1);
+    const { session } = (await app.store.sessions.find(parseRefreshToken(refreshToken)!.sessionId))!;
+    expect(session).toMatchObject({ generation: 1, revokedAt: null });
+  });
+
+  test('idle time-out: a session that is not refreshed ends, and one that is does not', async () => {
+    const { clock, register, refresh, get } = await startApp();
+    const { refreshToken } = await register();
+    clock.now += 7 * DAY_MS - 1;
+    const next = tokensOf(await refresh(refreshToken));
+    clock.now += 7 * DAY_MS;
+    expect(problemOf(await refresh(next.refreshToken))).toBe('401 session_ended');
+    expect(problemOf(await get('/users/me', next.accessToken))).toBe('401 access_token_invalid');
+  });
+
+  test('absolute time-out: no refresh moves the end, Max-Age shrinks towards it, and no access token outlives it', async () => {
+    const { clock, register, refresh } = await startApp({ SESSION_EXPIRE_DAYS: '8' });
+    let { refreshToken } = await register();
+    clock.now += 6 * DAY_MS;
+    const first = await refresh(refreshToken);
+    expect(cookieOf(first)!.maxAge).toBe(2 * 86_400);
+    ({ refreshToken } = tokensOf(first));
+    clock.now += 2 * DAY_MS - 60_000;
+    const second = await refresh(refreshToken);
+    expect(cookieOf(second)!.maxAge).toBe(60);
+    expect(second.json()).toMatchObject({ expires_in: 60 });
+    clock.now += 60_000;
+    expect(problemOf(await refresh(tokensOf(second).refreshToken))).toBe('401 session_ended');
+  });
+});
+
+describe('a superseded token', () => {
+  test('within the grace is answered with the current token, and nothing is written', async () => {
+    const { app, clock, register, refresh, events } = await startApp();
+    const { refreshToken } = await register();
+    const current = tokensOf(await refresh(refreshToken)).refreshToken;
+    const before = await app.store.sessions.find(parseRefreshToken(refreshToken)!.sessionId);
+    clock.now += 30_000;
+    const again = await refresh(refreshToken);
+    expect(tokensOf(again).refreshToken).toBe(current);
+    expect(cookieOf(again)!.value).toBe(current);
+    expect(await app.store.sessions.find(parseRefreshToken(refreshToken)!.sessionId)).toEqual(before);
+    expect(events()).toContain('refresh_token_repeated');
+  });
+
+  test('of several generations ago, all within the grace, is answered with the current token', async () => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    const tokens = await rotate(test, refreshToken, 6, 2_000);
+    const current = tokens.pop()!;
+    for (const token of tokens) expect(tokensOf(await test.refresh(token)).refreshToken).toBe(current);
+  });
+
+  test('past the grace ends its session, its access tokens with it, and no other', async () => {
+    const { clock, register, login, refresh, get, events } = await startApp();
+    const stolen = await register();
+    const other = await login();
+    const { refreshToken, accessToken } = tokensOf(await refresh(stolen.refreshToken));
+    clock.now += 30_001;
+    const answer = await refresh(stolen.refreshToken);
+    expect(problemOf(answer)).toBe('401 refresh_token_reused');
+    expect(answer.body).not.toContain('rt1.');
+    expect(events()).toContain('refresh_token_reused');
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
+    expect((await get('/users/me', other.accessToken)).statusCode).toBe(200);
+    expect((await refresh(other.refreshToken)).statusCode).toBe(200);
+  });
+
+  test.each([1, 5, 200])('%i generations old ends its session', async (generations) => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    const tokens = await rotate(test, refreshToken, generations, 31_000);
+    test.clock.now += 31_000;
+    expect(problemOf(await test.refresh(refreshToken))).toBe('401 refresh_token_reused');
+    expect(problemOf(await test.refresh(tokens.at(-1)!))).toBe('401 session_ended');
+  });
+
+  test('of an earlier burst ends its session, though the last rotation is recent', async () => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    await rotate(test, refreshToken, 3, 60_000);
+    expect(problemOf(await test.refresh(refreshToken))).toBe('401 refresh_token_reused');
+  });
+
+  test('in the strict mode ends its session even in the same millisecond', async () => {
+    const { register, refresh } = await startApp({ REFRESH_GRACE_SECONDS: '0' });
+    const { refreshToken } = await register();
+    const next = tokensOf(await refresh(refreshToken)).refreshToken;
+    expect(problemOf(await refresh(refreshToken))).toBe('401 refresh_token_reused');
+    expect(problemOf(await refresh(next))).toBe('401 session_ended');
+  });
+});
+
+describe('a forgery', () => {
+  test.each([
+    ['a wrong secret of the current generation', (token: string) => withSecretChanged(token)],
+    ['a wrong secret of an older generation', (token: string) => withSecretChanged(token.replace(/\.2\./, '.1.'))],
+    ['a generation that is yet to come', (token: string) => token.replace(/\.2\./, '.3.')],
+    ['the current secret under an older generation', (token: string) => token.replace(/\.2\./, '.1.')],
+    ['another spelling of the same bytes', (token: string) => `${token.slice(0, -1)}${String.fromCharCode(token.charCodeAt(token.length - 1) + 1)}`],
+    ['a leading zero', (token: string) => token.replace(/\.2\./, '.02.')],
+    ['another version', (token: string) => token.replace(/^rt1/, 'rt2')],
+    ['trailing characters', (token: string) => `${token}=`],
+    ['nothing of the kind', () => 'x'],
+    ['the empty string', () => ''],
+  ])('with %s is refused, ends nothing and clears no cookie', async (_name, forge) => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    const genuine = (await rotate(test, refreshToken, 2)).at(-1)!;
+    test.clock.now += 60_000;
+    const answer = await test.refresh(forge(genuine));
+    expect(problemOf(answer)).toBe('401 refresh_token_invalid');
+    expect(cookieOf(answer)).toBeUndefined();
+    expect((await test.refresh(genuine)).statusCode).toBe(200);
+  });
+
+  test('with the id of a session that does not exist is refused', async () => {
+    const { register, refresh } = await startApp();
+    const { refreshToken } = await register();
+    const { sessionId } = parseRefreshToken(refreshToken)!;
+    expect(problemOf(await refresh(refreshToken.replace(sessionId, 'A'.repeat(22))))).toBe('401 refresh_token_invalid');
+  });
+});
+
+describe('the list of sessions', () => {
+  test('shows device, address and times of one’s live sessions, and no secret', async () => {
+    const { post, get, register, login } = await startApp();
+    const { accessToken } = await register();
+    await post('/auth/login', { email: 'john@example.com', password: 'correct horse battery' }, { 'user-agent': `Firefox${'x'.repeat(400)}` });
+    await login();
+    const { sessions } = (await get('/auth/sessions', accessToken)).json<{ sessions: Record<string, unknown>[] }>();
+    expect(sessions).toHaveLength(3);
+    expect(sessions.filter(({ current }) => current)).toHaveLength(1);
+    expect(sessions.map(({ device }) => String(device).length).sort((a, b) => b - a)[0]).toBe(256);
+    for (const session of sessions) {
+      expect(Object.keys(session).sort()).toEqual(['address', 'created_at', 'current', 'device', 'expires_at', 'id', 'last_used_at']);
+    }
+  });
+
+  test('a user ends one of the own sessions at once, and never one of another user', async () => {
+    const { request, get, register, login } = await startApp();
+    const john = await register();
+    const phone = await login();
+    const jane = await register('jane@example.com');
+    const idOf = (refreshToken: string) => parseRefreshToken(refreshToken)!.sessionId;
+    const end = (id: string, accessToken: string) => request({ method: 'DELETE', url: `/auth/sessions/${id}`, headers: bearer(accessToken) });
+    expect(problemOf(await end(idOf(phone.refreshToken), jane.accessToken))).toBe('404 session_not_found');
+    expect((await get('/users/me', phone.accessToken)).statusCode).toBe(200);
+    const ended = await end(idOf(phone.refreshToken), john.accessToken);
+    expect([ended.statusCode, ended.body, cookieOf(ended)]).toEqual([204, '', undefined]);
+    expect((await get('/users/me', phone.accessToken)).statusCode).toBe(401);
+    expect(problemOf(await end(idOf(phone.refreshToken), john.accessToken))).toBe('404 session_not_found');
+    const own = await end(idOf(john.refreshToken), john.accessToken);
+    expect(cookieOf(own)).toMatchObject({ value: '', maxAge: 0 });
+    expect((await get('/users/me', john.accessToken)).statusCode).toBe(401);
+  });
+
+  test('sessions past their absolute end are deleted', async () => {
+    const { app, clock, register } = await startApp();
+    const { refreshToken } = await register();
+    clock.now += 30 * DAY_MS;
+    expect(await app.store.sessions.purge(clock.now)).toBe(1);
+    expect(await app.store.sessions.find(parseRefreshToken(refreshToken)!.sessionId)).toBeUndefined();
+  });
+});
