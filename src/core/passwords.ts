@@ -35,7 +35,7 @@ export function createPasswords({ argon2: cost, passwords: { queueLimit } }: Pic
      * so that the time tells nothing (ASVS 6.3.8). A hash that cannot be read is a no as well (ASVS 11.2.5).
      * @throws PasswordQueueFull
      */
-    async verify(password: string, storedHash: string | undefined): Promise<boolean> {
+    verify: async (password: string, storedHash: string | undefined): Promise<boolean> => {
       decoy ??= argon2.hash(randomBytes(32), options);
       const against = storedHash ?? (await decoy);
       const fits = await queued(() => argon2.verify(against, password.normalize('NFC')).catch(() => false));
