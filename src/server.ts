@@ -1,15 +1,17 @@
 import closeWithGrace from 'close-with-grace';
-import { buildApp } from './app.ts';
+import { type App, buildApp } from './app.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 
 const GRACE_MS = 10_000;
+/** By then all that is left are clients that do not read their answers. */
+const STALLED_MS = 7_000;
 
 /** What a newcomer wants to know, in words; a production log stays JSON to the last line. */
 function welcome(config: Config, address: string): string {
   const url = address.replace('[::1]', 'localhost').replace('127.0.0.1', 'localhost');
   const post = (path: string) => `curl -X POST ${url}${path} -H 'content-type: application/json' -d`;
   return `
-Keyturn listens on ${url} (documentation: ${url}/docs)
+Keyturn listens on ${url}${config.docs ? ` (documentation: ${url}/docs)` : ''}
   data  ${config.database.path}
 ${config.secrets.files.map((file) => `  key   ${file}`).join('\n')}
 
@@ -20,14 +22,23 @@ Try it:
 `;
 }
 
+async function drain(app: App) {
+  setTimeout(() => app.server.closeAllConnections(), STALLED_MS).unref();
+  await app.close();
+}
+
 async function main() {
+  process.umask(0o077); // what it writes is for its own user only
+  const running: { app?: App } = {};
+  closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ err, signal }) => {
+    const { app } = running;
+    if (err) (app?.log ?? console).error(err, 'an unexpected error ends the process');
+    else app?.log.info({ event: 'stopping', signal }, 'finishing what is in flight');
+    if (app) await drain(app);
+  });
   const config = loadConfig(process.env);
   const app = await buildApp(config);
-  closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ err, signal }) => {
-    if (err) app.log.fatal({ event: 'crash', err }, 'an unexpected error ends the process');
-    else app.log.info({ event: 'stopping', signal }, 'finishing what is in flight');
-    await app.close();
-  });
+  running.app = app;
   const address = await app.listen({ host: config.host, port: config.port });
   app.log.info({ event: 'started', address, data: config.database.path, keys: config.secrets.files }, 'started');
   if (!config.production) console.log(welcome(config, address));
@@ -35,5 +46,5 @@ async function main() {
 
 main().catch((error: unknown) => {
   console.error(error instanceof ConfigError ? `Keyturn cannot start. ${error.message}` : error);
-  process.exitCode = 1;
+  process.exit(1);
 });
