@@ -8,7 +8,7 @@ import docs from './plugins/docs.ts';
 import draining from './plugins/draining.ts';
 import jsonBody from './plugins/json-body.ts';
 import origins from './plugins/origins.ts';
-import problems, { answerClientError } from './plugins/problems.ts';
+import problems, { answerClientError, answerFrameworkError } from './plugins/problems.ts';
 import rateLimits from './plugins/rate-limits.ts';
 import refreshCookies from './plugins/refresh-cookies.ts';
 import requestLog from './plugins/request-log.ts';
@@ -33,9 +33,10 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
     bodyLimit: 16 * 1024,
     requestTimeout: 15_000,
     connectionTimeout: 30_000,
-    http: { headersTimeout: 10_000 },
+    http: { headersTimeout: 10_000, connectionsCheckingInterval: 5_000, requireHostHeader: false },
     return503OnClosing: false,
     clientErrorHandler: answerClientError,
+    frameworkErrors: answerFrameworkError,
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true } },
     routerOptions: { ignoreTrailingSlash: true },
     ...(config.compatRoutes && { rewriteUrl: rewriteAlias }),
@@ -43,10 +44,10 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
 
   await app.register(core, { config, now });
   await app.register(problems);
-  await app.register(draining);
   await app.register(requestLog);
   await app.register(securityHeaders);
   await app.register(origins);
+  await app.register(draining);
   await app.register(rateLimits);
   await app.register(jsonBody);
   await app.register(store);

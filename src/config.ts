@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { type Static, Type } from '@sinclair/typebox';
+import { type Static, Type, TypeGuard } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { loadSecrets, type Secrets } from './secrets.ts';
 
@@ -42,7 +43,7 @@ export const EnvironmentSchema = Type.Object({
   PASSWORD_REQUIRE_LETTER_AND_DIGIT: flag(false, 'ask for a letter and a digit in passwords; NIST and OWASP ASVS advise against it'),
   RATE_LIMIT_ENABLED: flag(true, 'rate limits; false exists for tests'),
   RATE_LIMIT_CREDENTIALS_PER_MINUTE: integer(20, 1, 1_000_000, 'requests a minute and address to each route that takes a password'),
-  RATE_LIMIT_TOKENS_PER_MINUTE: integer(120, 1, 1_000_000, 'requests a minute and address to each route that takes a refresh token'),
+  RATE_LIMIT_TOKENS_PER_MINUTE: integer(120, 1, 1_000_000, 'requests a minute and address to each other route under /auth: refresh, sign-out, the list of sessions'),
   RATE_LIMIT_PER_MINUTE: integer(600, 1, 1_000_000, 'requests a minute and address to all other routes together'),
   COMPAT_ROUTES: flag(true, 'answer at /register, /login, /api/login … too'),
   DOCS: flag(true, '/docs, /redoc and /openapi.json'),
@@ -79,6 +80,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
   const accessTokenMs = values.ACCESS_TOKEN_EXPIRE_MINUTES * MINUTE_MS;
   checkLifetimes(values);
   checkHashCost(values);
+  checkCookie(values);
   return {
     production: values.NODE_ENV === 'production',
     host: values.HOST,
@@ -127,13 +129,15 @@ function withFiles(env: Record<string, string | undefined>): Record<string, stri
     } catch (error) {
       throw new ConfigError(`${name}_FILE`, `cannot be read (${(error as NodeJS.ErrnoException).code})`);
     }
+    if (!merged[name]) throw new ConfigError(`${name}_FILE`, 'is an empty file');
   }
   return merged;
 }
 
 function parse(env: Record<string, string | undefined>): Environment {
-  const known = Object.keys(EnvironmentSchema.properties).flatMap((name) => {
+  const known = Object.entries(EnvironmentSchema.properties).flatMap(([name, schema]) => {
     const value = env[name]?.trim();
+    if (value && TypeGuard.IsInteger(schema) && !/^-?\d+$/.test(value)) throw new ConfigError(name, 'expected integer');
     return value ? [[name, value]] : [];
   });
   const values: unknown = Value.Default(EnvironmentSchema, Value.Convert(EnvironmentSchema, Object.fromEntries(known)));
@@ -164,10 +168,16 @@ function checkHashCost(values: Environment) {
   }
 }
 
+function checkCookie(values: Environment) {
+  if (values.COOKIE_SAMESITE === 'none' && values.COOKIE_SECURE === 'never') {
+    throw new ConfigError('COOKIE_SECURE', 'must not be never with COOKIE_SAMESITE=none, for browsers drop such a cookie');
+  }
+}
+
 function parseDatabaseUrl(url: string): { dialect: 'sqlite'; path: string } {
   if (/^postgres(ql)?:/.test(url)) throw new ConfigError('DATABASE_URL', 'PostgreSQL is not supported yet; use sqlite:PATH');
   const match = /^sqlite:(?:\/\/\/)?(.+)$/.exec(url);
-  if (!match?.[1] || match[1].startsWith('//')) throw new ConfigError('DATABASE_URL', 'must look like sqlite:PATH or sqlite:///./app.db');
+  if (!match?.[1] || match[1].startsWith('//') || match[1] === ':memory:') throw new ConfigError('DATABASE_URL', 'must look like sqlite:PATH or sqlite:///./app.db');
   return { dialect: 'sqlite', path: resolve(match[1]) };
 }
 
@@ -180,7 +190,7 @@ function readSecrets(values: Environment, dataDir: string): Secrets {
 function parseOrigins(list: string): string[] {
   return list.split(',').map((entry) => entry.trim()).filter(Boolean).map((entry) => {
     const origin = URL.parse(entry)?.origin;
-    if (origin !== entry || !/^https?:/.test(entry)) {
+    if (origin !== entry || !/^https?:[^*]+$/.test(entry)) {
       throw new ConfigError('ALLOWED_ORIGINS', 'must be a list of origins such as https://app.example.com, without path, and without *');
     }
     return origin;
@@ -190,9 +200,20 @@ function parseOrigins(list: string): string[] {
 function parseTrustProxy(value: string): false | string[] {
   if (value === 'false') return false;
   const addresses = value.split(',').map((entry) => entry.trim());
-  const valid = (entry: string) => /^[0-9a-fA-F:.]+(\/\d{1,3})?$/.test(entry) && /[.:]/.test(entry) && !/\/0+$/.test(entry);
-  if (!addresses.every(valid)) {
-    throw new ConfigError('TRUST_PROXY', 'must be false, or a list of addresses or CIDR ranges of proxies');
+  if (!addresses.every(isProxyRange)) {
+    throw new ConfigError('TRUST_PROXY', 'must be false, or a list of addresses or CIDR ranges of proxies, none wider than /8');
   }
   return addresses;
+}
+
+/** An address, or a range that cannot hold strangers: at least /8, and as IPv6 without room for the mapped IPv4 addresses. */
+function isProxyRange(entry: string): boolean {
+  const [address = '', bits, ...rest] = entry.split('/');
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0) return false;
+  if (bits === undefined) return true;
+  const size = /^[1-9]\d{0,2}$/.test(bits) ? Number(bits) : 0;
+  if (family === 4) return size >= 8 && size <= 32;
+  const beginsWithZeros = /^\[[\da-f]{0,2}:/.test(URL.parse(`http://[${address}]`)?.hostname ?? '[:');
+  return size === 128 || (size >= 8 && size < 128 && !beginsWithZeros);
 }

@@ -28,6 +28,7 @@ export const problems = {
   accessTokenMissing: () => new Problem(401, 'access_token_missing', 'An access token is needed: Authorization: Bearer <access token>', challenge),
   accessTokenInvalid: () => new Problem(401, 'access_token_invalid', 'The access token is invalid or expired, or its session has ended', invalidToken),
   refreshTokenMissing: () => new Problem(401, 'refresh_token_missing', 'A refresh token is needed: the cookie, or refresh_token in the body, or Authorization: Bearer <refresh token>', challenge),
+  tokenMissing: () => new Problem(401, 'token_missing', 'A refresh token or an access token is needed: the cookie, or refresh_token in the body, or Authorization: Bearer <token>', challenge),
   refreshTokenInvalid: () => new Problem(401, 'refresh_token_invalid', 'The refresh token is invalid', invalidToken),
   refreshTokenReused: () => new Problem(401, 'refresh_token_reused', 'The refresh token was used before; its session has been ended', invalidToken),
   sessionEnded: () => new Problem(401, 'session_ended', 'The session has ended; sign in again', invalidToken),

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http';
-import { type Static, Type } from '@sinclair/typebox';
+import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { MAX_PASSWORD_LENGTH } from './core/passwords.ts';
+import { type Problem, problems } from './problems.ts';
 import type { User as UserRow } from './store/users.ts';
 
 const strict = { additionalProperties: false };
@@ -15,14 +16,15 @@ export const NewPassword = Type.String({
   description: `at least PASSWORD_MIN_LENGTH (8) and at most ${MAX_PASSWORD_LENGTH} characters, counted after Unicode NFC`,
 });
 
-export const User = Type.Object({
+const UserSchema = Type.Object({
   id: Type.String(),
   email: Type.Union([Type.String(), Type.Null()]),
   username: Type.Union([Type.String(), Type.Null()]),
   email_verified: Type.Boolean(),
   roles: Type.Array(Type.String()),
   created_at: Type.String({ format: 'date-time' }),
-}, strict);
+}, { $id: 'User', ...strict });
+export const User = referTo(UserSchema);
 export type User = Static<typeof User>;
 
 /** The fields of an account that leave the server, one by one: a new column does not become a new field. */
@@ -37,34 +39,76 @@ export function toUser(row: UserRow): User {
   };
 }
 
-export const Message = Type.Object({ msg: Type.String() }, strict);
+const MessageSchema = Type.Object({ msg: Type.String() }, { $id: 'Message', ...strict });
+export const Message = referTo(MessageSchema);
 
 const tokens = {
   access_token: Type.String({ description: 'JWT; keep it in memory' }),
   token_type: Type.Literal('bearer'),
-  expires_in: Type.Integer({ description: 'seconds' }),
-  refresh_token: Type.Optional(Type.String({ description: 'never for browsers: they have the cookie' })),
+  expires_in: Type.Integer({ description: 'seconds that the access token is good for' }),
+  refresh_token: Type.Optional(Type.String({ description: 'only for requests that no browser sent: browsers have the cookie' })),
 };
-export const Tokens = Type.Object({ msg: Type.String(), ...tokens }, strict);
-export const UserTokens = Type.Object({ msg: Type.String(), user: User, ...tokens }, strict);
+const TokensSchema = Type.Object({ msg: Type.String(), ...tokens }, { $id: 'Tokens', ...strict });
+export const Tokens = referTo(TokensSchema);
+const UserTokensSchema = Type.Object({ msg: Type.String(), user: User, ...tokens }, { $id: 'UserTokens', ...strict });
+export const UserTokens = referTo(UserTokensSchema);
 
-export const ProblemDetails = Type.Object({
+const ProblemSchema = Type.Object({
   type: Type.String(),
   title: Type.String(),
   status: Type.Integer(),
-  detail: Type.String(),
-  code: Type.String(),
-  request_id: Type.String(),
-  errors: Type.Optional(Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }))),
-});
+  detail: Type.String({ description: 'for people' }),
+  code: Type.String({ description: 'for programs' }),
+  request_id: Type.String({ description: 'as in the header X-Request-Id and in the server’s log' }),
+  errors: Type.Optional(Type.Array(Type.Object({ pointer: Type.String({ description: 'JSON Pointer (RFC 6901)' }), detail: Type.String() }, strict))),
+}, { $id: 'Problem', ...strict });
+
+/** The schemas that routes refer to by name; they become components of the OpenAPI document. */
+export const sharedSchemas = [UserSchema, MessageSchema, TokensSchema, UserTokensSchema, ProblemSchema];
+
+function referTo<Schema extends TSchema>({ $id }: Schema) {
+  return Type.Unsafe<Static<Schema>>(Type.Ref(`${$id}#`));
+}
+
+export const exampleUser: User = {
+  id: '7Yc1oTnE0m9d3Qw2kXbVhA', email: 'john@example.com', username: 'johndoe', email_verified: false, roles: [], created_at: '2026-01-31T09:30:00.000Z',
+};
+export const exampleTokens = { access_token: 'eyJhbGciOiJIUzI1NiIs…', token_type: 'bearer' as const, expires_in: 900, refresh_token: 'rt1.…' };
+export const setsRefreshCookie = { headers: { 'Set-Cookie': { type: 'string', description: 'the refresh cookie' } } };
+
+/** A success answer of a route, with what its documentation says of it. */
+export function answer<Schema extends TSchema>(schema: Schema, description: string, example: Static<Schema>, more: { headers?: object } = {}) {
+  return { ...schema, ...more, description, examples: [example] };
+}
+
+const busy = [problems.rateLimited(42), problems.databaseAway()];
+/** What every route can answer that asks for an access token. */
+export const bearerProblems = [problems.accessTokenMissing(), problems.accessTokenInvalid(), ...busy];
+/** What every POST, PATCH and DELETE can answer. */
+export const unsafeProblems = [problems.malformedBody(), problems.crossSite(), problems.bodyTooLarge(), problems.unsupportedMediaType(), ...busy];
+
+const HEADERS: Record<number, string[]> = {
+  401: ['WWW-Authenticate'],
+  429: ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'],
+  503: ['Retry-After'],
+};
 
 /** The error answers of a route, for its documentation: those named, and those that any route can give. */
-export function problemAnswers<Status extends number>(...statuses: Status[]) {
-  const answer = (status: number) => [status, {
-    description: STATUS_CODES[status] ?? '',
-    content: { 'application/problem+json': { schema: ProblemDetails } },
-  }];
-  return Object.fromEntries([...statuses, 400, 429, 500, 503].map(answer)) as Record<Status | 400 | 429 | 500 | 503, unknown>;
+export function problemAnswers(...named: Problem[]): object {
+  const byStatus = Map.groupBy([...named, problems.badRequest(), problems.unexpected(), problems.draining()], ({ status }) => status);
+  return Object.fromEntries<object>([...byStatus].map(([status, list]) => [status, {
+    description: STATUS_CODES[status],
+    headers: Object.fromEntries<object>((HEADERS[status] ?? []).map((name) => [name, { type: 'string' }])),
+    content: { 'application/problem+json': { schema: referTo(ProblemSchema), examples: Object.fromEntries<object>(list.map(toExample)) } },
+  }]));
+}
+
+function toExample({ status, code, message: detail, errors }: Problem): [string, object] {
+  const value = {
+    type: `urn:keyturn:problem:${code}`, title: STATUS_CODES[status], status, detail, code,
+    request_id: '0b5d6f0e-6a57-4c4e-9f0e-3c1d1f1c5a10', ...(errors && { errors }),
+  };
+  return [code, { summary: detail, value }];
 }
 
 /** OpenAPI `security` of a route behind `authenticate`. */

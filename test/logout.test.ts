@@ -45,7 +45,7 @@ describe('signing out', () => {
     expect((await get('/users/me', accessToken)).statusCode).toBe(200);
     expect((await post('/auth/logout', { refresh_token: refreshToken })).statusCode).toBe(200);
     expect((await post('/auth/logout', { refresh_token: refreshToken })).statusCode).toBe(200);
-    expect(problemOf(await post('/auth/logout'))).toBe('401 access_token_missing');
+    expect(problemOf(await post('/auth/logout'))).toBe('401 token_missing');
   });
 
   test('with a superseded token, however old, ends its session', async () => {

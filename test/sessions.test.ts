@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { hashToken, parseRefreshToken } from '../src/core/refresh-tokens.ts';
-import { bearer, cookieOf, DAY_MS, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
+import { bearer, cookieOf, DAY_MS, problemOf, startApp, temporaryFolder, type TestApp, tokensOf } from './support/app.ts';
 
 /** Refreshes so many times in a row, the given time apart; yields every token, the first one included. */
 async function rotate({ refresh, clock }: TestApp, first: string, times: number, apartMs = 60_000): Promise<string[]> {
@@ -167,6 +167,24 @@ describe('a forgery', () => {
   });
 });
 
+test('a session whose key was taken out of SECRET_KEY is over in every respect, and its cookie is cleared', async () => {
+  const folder = temporaryFolder();
+  const [oldKey, newKey] = ['Zmlyc3Qta2V5LW9mLXRoZS10ZXN0LTEyMzQ1Njc4OTA', 'c2Vjb25kLWtleS1vZi10aGUtdGVzdC0xMjM0NTY3ODk'] as const;
+  const before = await startApp({ DATA_DIR: folder, SECRET_KEY: oldKey });
+  const { refreshToken } = await before.register();
+  const during = await startApp({ DATA_DIR: folder, SECRET_KEY: `${newKey},${oldKey}` });
+  const rotated = tokensOf(await during.refresh(refreshToken));
+  const after = await startApp({ DATA_DIR: folder, SECRET_KEY: newKey });
+  expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(200);
+  expect(problemOf(await after.get('/users/me', rotated.accessToken))).toBe('401 access_token_invalid');
+  const answer = await after.post('/auth/refresh', undefined, { cookie: `refresh_token=${rotated.refreshToken}` });
+  expect([problemOf(answer), cookieOf(answer)?.value]).toEqual(['401 session_ended', '']);
+  const { accessToken } = await after.login();
+  expect((await after.get('/auth/sessions', accessToken)).json<{ sessions: unknown[] }>().sessions).toHaveLength(1);
+  expect((await after.post('/auth/logout', { refresh_token: rotated.refreshToken })).statusCode).toBe(200);
+  expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(401);
+});
+
 describe('the list of sessions', () => {
   test('shows device, address and times of one’s live sessions, and no secret', async () => {
     const { post, get, register, login } = await startApp();
@@ -180,6 +198,15 @@ describe('the list of sessions', () => {
     for (const session of sessions) {
       expect(Object.keys(session).sort()).toEqual(['address', 'created_at', 'current', 'device', 'expires_at', 'id', 'last_used_at']);
     }
+  });
+
+  test('shows where a session was last refreshed from', async () => {
+    const { app, post, get, register } = await startApp();
+    const { refreshToken } = await register();
+    const { accessToken } = tokensOf(await post('/auth/refresh', { refresh_token: refreshToken }, { 'user-agent': 'another browser' }));
+    expect((await get('/auth/sessions', accessToken)).json()).toMatchObject({ sessions: [{ device: 'another browser', address: '127.0.0.1' }] });
+    await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refresh_token: refreshToken }, remoteAddress: '192.0.2.7' });
+    expect((await get('/auth/sessions', accessToken)).json()).toMatchObject({ sessions: [{ address: '127.0.0.1' }] });
   });
 
   test('a user ends one of the own sessions at once, and never one of another user', async () => {

@@ -1,5 +1,6 @@
 import type { Session, RevokedReason } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
+import type { ChainKey } from '../secrets.ts';
 import type { Core, Device } from './core.ts';
 import { followTo, formatRefreshToken, hashToken, nextToken, parseRefreshToken, randomId, randomSecret, type RefreshToken } from './refresh-tokens.ts';
 
@@ -41,29 +42,30 @@ export type RefreshResult =
  * Exchanges a refresh token for the next. Holders of one token may race: one rotates, and all within the grace are
  * answered with the same child. Only proof of an older token ends a session, never knowledge of its id.
  */
-export async function refreshSession(core: Core, presented: string): Promise<RefreshResult> {
+export async function refreshSession(core: Core, presented: string, device: Device): Promise<RefreshResult> {
   const token = parseRefreshToken(presented);
   if (!token) return { outcome: 'unknown' };
-  return (await rotate(core, token, core.config.secrets.chainKeys[0])) ?? explain(core, token);
+  return (await rotate(core, token, device, core.config.secrets.chainKeys[0])) ?? explain(core, token, device);
 }
 
-async function rotate(core: Core, token: RefreshToken, key: { id: string; chainKey: Buffer }): Promise<RefreshResult | null> {
+async function rotate(core: Core, token: RefreshToken, device: Device, key: ChainKey): Promise<RefreshResult | null> {
   const next = nextToken(key.chainKey, token);
   const { graceMs, idleMs } = core.config;
+  const now = core.now();
   const row = await core.store.sessions.rotate({
-    id: token.sessionId, presentedHash: hashToken(token), keyId: key.id, nextHash: hashToken(next), now: core.now(), graceMs, idleMs,
+    id: token.sessionId, presentedHash: hashToken(token), keyId: key.id, nextHash: hashToken(next), ...device, now, graceMs, idleExpiresAt: now + idleMs,
   });
   if (!row) return null;
   return { outcome: 'rotated', issued: issue(row, row.roles, next) };
 }
 
 /** Why the token did not rotate. A session that was begun under an older SECRET_KEY rotates here. */
-async function explain(core: Core, token: RefreshToken): Promise<RefreshResult> {
+async function explain(core: Core, token: RefreshToken, device: Device): Promise<RefreshResult> {
   const proof = await proveToken(core, token);
   if (!proof) return { outcome: 'unknown' };
   const { session, user, current, key } = proof;
-  if (!isLive(session, core.now())) return { outcome: 'ended' };
-  if (current.generation === token.generation) return (await rotate(core, token, key)) ?? explain(core, token);
+  if (!key || !isLive(core, session)) return { outcome: 'ended' };
+  if (current.generation === token.generation) return (await rotate(core, token, device, key)) ?? explain(core, token, device);
   if (isExcused(core, session, token)) return { outcome: 'repeated', issued: issue(session, user.roles, current), session };
   await core.store.transact([core.store.sessions.revoke({ id: session.id, userId: session.userId, reason: 'refresh_token_reused', now: core.now() })]);
   return { outcome: 'reused', session };
@@ -85,16 +87,22 @@ function isExcused(core: Core, session: Session, token: RefreshToken): boolean {
   return graceMs > 0 && core.now() - session.rotatedAt <= graceMs && token.generation >= session.burstGeneration;
 }
 
-export function isLive(session: Pick<Session, 'revokedAt' | 'idleExpiresAt' | 'expiresAt'>, now: number): boolean {
-  return session.revokedAt === null && session.idleExpiresAt > now && session.expiresAt > now;
+/** A session whose key was taken out of SECRET_KEY is over, too. */
+function keyOf(core: Core, session: Session): ChainKey | undefined {
+  return core.config.secrets.chainKeys.find(({ id }) => id === session.keyId);
 }
 
-/** The session of a token that is, or once was, its current one; null for a forgery. */
+function isLive(core: Core, session: Session): boolean {
+  const now = core.now();
+  return session.revokedAt === null && session.idleExpiresAt > now && session.expiresAt > now && keyOf(core, session) !== undefined;
+}
+
+/** The session of a token that is, or once was, its current one; null for a forgery. Without its key, only the current one can be told. */
 async function proveToken(core: Core, token: RefreshToken) {
   const found = await core.store.sessions.find(token.sessionId);
-  const key = core.config.secrets.chainKeys.find(({ id }) => id === found?.session.keyId);
-  if (!found || !key) return null;
-  const current = followTo(key.chainKey, token, found.session.generation);
+  if (!found) return null;
+  const key = keyOf(core, found.session);
+  const current = key ? followTo(key.chainKey, token, found.session.generation) : token;
   if (!current || hashToken(current) !== found.session.tokenHash) return null;
   return { ...found, current, key };
 }
@@ -106,8 +114,9 @@ export async function findSessionByToken(core: Core, presented: string): Promise
 }
 
 /** The live session of an access token with its user, by one indexed look-up; undefined once it has ended (ASVS 7.4.1). */
-export function findLiveSession(core: Core, sessionId: string): Promise<LiveSession | undefined> {
-  return core.store.sessions.findLive(sessionId, core.now());
+export async function findLiveSession(core: Core, sessionId: string): Promise<LiveSession | undefined> {
+  const found = await core.store.sessions.findLive(sessionId, core.now());
+  return found && keyOf(core, found.session) ? found : undefined;
 }
 
 export type LogoutScope = 'current' | 'others' | 'all';
@@ -118,7 +127,7 @@ export type LogoutScope = 'current' | 'others' | 'all';
  */
 export async function logout(core: Core, session: Session, scope: LogoutScope): Promise<number> {
   const now = core.now();
-  if (!isLive(session, now)) return 0;
+  if (scope !== 'current' && !isLive(core, session)) return 0;
   const { id, userId } = session;
   const { sessions } = core.store;
   const step = scope === 'current' ? sessions.revoke({ id, userId, reason: 'logout', now })
@@ -138,6 +147,7 @@ async function countEnded(core: Core, step: Parameters<Core['store']['transact']
 }
 
 /** The user's live sessions, last used first. */
-export function listSessions(core: Core, userId: string): Promise<Session[]> {
-  return core.store.sessions.list(userId, core.now());
+export async function listSessions(core: Core, userId: string): Promise<Session[]> {
+  const sessions = await core.store.sessions.list(userId, core.now());
+  return sessions.filter((session) => keyOf(core, session));
 }

@@ -9,7 +9,8 @@ import type { SigningKey } from '../secrets.ts';
 /** The claims of an access token (RFC 9068); times are epoch seconds. */
 export type AccessClaims = { iss: string; aud: string; sub: string; sid: string; jti: string; iat: number; exp: number; auth_time: number; roles: string[] };
 
-const REQUIRED_CLAIMS = ['iss', 'aud', 'sub', 'sid', 'jti', 'iat', 'exp'];
+const TEXT_CLAIMS = ['iss', 'aud', 'sub', 'sid', 'jti'] as const;
+const TIME_CLAIMS = ['iat', 'exp'] as const;
 const VERIFIED_TOKENS_REMEMBERED = 1000;
 const BEARER = /^Bearer +([\w.~+/-]+=*)$/i;
 
@@ -41,7 +42,8 @@ export default fp(async (app) => {
 
   function verify(token: string): AccessClaims | null {
     try {
-      return keyring.get(headerOf(token))?.verify<AccessClaims>(token) ?? null;
+      const claims = keyring.get(headerOf(token))?.verify<AccessClaims>(token);
+      return claims && isWellTyped(claims) ? claims : null;
     } catch {
       return null;
     }
@@ -68,6 +70,11 @@ export function bearerToken({ headers: { authorization } }: FastifyRequest): str
   return BEARER.exec(authorization)?.[1] ?? '';
 }
 
+/** The library checks that claims are there, and lets a list pass for its one member, a string for a number, and Infinity for a time. */
+function isWellTyped(claims: Record<(typeof TEXT_CLAIMS | typeof TIME_CLAIMS)[number], unknown>): boolean {
+  return TEXT_CLAIMS.every((name) => typeof claims[name] === 'string') && TIME_CLAIMS.every((name) => Number.isSafeInteger(claims[name]));
+}
+
 function headerOf(token: string): string {
   return token.slice(0, token.indexOf('.'));
 }
@@ -80,7 +87,7 @@ function options(key: SigningKey, issuer: string, audience: string) {
     sign: { algorithm: key.algorithm, kid: key.id, header: { alg: key.algorithm, typ: 'at+jwt' }, iss: issuer, aud: audience },
     verify: {
       algorithms: [key.algorithm], checkTyp: 'at+jwt', allowedIss: issuer, allowedAud: audience,
-      requiredClaims: REQUIRED_CLAIMS, ignoreExpiration: true, cache: VERIFIED_TOKENS_REMEMBERED,
+      requiredClaims: [...TEXT_CLAIMS, ...TIME_CLAIMS], ignoreExpiration: true, cache: VERIFIED_TOKENS_REMEMBERED,
     },
   };
 }

@@ -1,63 +1,144 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyReply } from 'fastify';
 import fp from 'fastify-plugin';
 import { aliasesOf } from '../routes/compat.ts';
+import { sharedSchemas } from '../schemas.ts';
 
-const PAGE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; img-src 'self' data:; font-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'";
-const REDOC_POLICY = `${PAGE_POLICY}; worker-src blob:`;
-const REDOC_PAGE = `<!doctype html>
+const DESCRIPTION = `A self-hosted session server. Every error is \`application/problem+json\` (RFC 9457); beside those that a route lists, unknown
+paths answer 404, other methods 405, and requests that are slow or have headers that are too large 408 and 431.
+
+To try it: sign up or in, copy the \`access_token\` of the answer, press **Authorize** and paste it. The refresh token travels in an
+httpOnly cookie, which the browser sends by itself; requests that no browser sent get it in the JSON answer, too.`;
+
+const TAGS = [
+  { name: 'auth', description: 'Sign up, sign in, stay signed in, sign out' },
+  { name: 'sessions', description: 'Where one is signed in' },
+  { name: 'users', description: 'The signed-in user' },
+  { name: 'server', description: 'Health, and the keys for services that verify access tokens themselves' },
+];
+
+const SECURITY_SCHEMES = {
+  accessToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'the `access_token` of an answer' },
+  refreshToken: { type: 'http', scheme: 'bearer', description: 'the `refresh_token` of an answer; it may come in the body instead' },
+  refreshCookie: { type: 'apiKey', in: 'cookie', name: '__Host-refresh_token', description: 'httpOnly; the browser sends it. `refresh_token` on plain http outside production' },
+} as const;
+
+const LOCKED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; script-src 'self'";
+const SWAGGER_POLICY = `${LOCKED}; img-src 'self' data:; style-src 'self'`;
+
+const REDOC_LOGO = 'https://cdn.redoc.ly/redoc/logo-mini.svg';
+const PAGE_STYLE = 'body{margin:0}';
+/** Our own rule; ReDoc's one for its scroll bars; and the empty element that it fills by script. A new ReDoc may need a new hash. */
+const REDOC_STYLES = [digest(PAGE_STYLE), 'QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc=', digest('')];
+const REDOC_POLICY = `${LOCKED}; img-src data:; style-src ${REDOC_STYLES.map((hash) => `'sha256-${hash}'`).join(' ')}`;
+const redocPage = (script: string) => `<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Keyturn API</title></head>
-<body style="margin:0"><redoc spec-url="openapi.json" disable-search="true"></redoc><script src="redoc/redoc.js"></script></body>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Keyturn API</title>
+<link rel="icon" href="data:,">
+<style>${PAGE_STYLE}</style>
+</head>
+<body><redoc spec-url="/openapi.json" disable-search="true"></redoc><script src="${script}"></script></body>
 </html>
 `;
 
-const DESCRIPTION = `A self-hosted session server. Errors are \`application/problem+json\` (RFC 9457).
-
-Sign up or in, copy the \`access_token\`, press **Authorize** and paste it. The refresh token travels in an httpOnly cookie;
-requests that no browser sent get it in the JSON answer, too.`;
+type OpenApi = { paths: Record<string, Record<string, Operation>>; components: { securitySchemes: object } };
+type Operation = {
+  security?: Record<string, string[]>[];
+  requestBody?: { required?: boolean; content: Record<string, { schema: { required?: string[]; anyOf?: object[] } }> };
+};
+type Answer = { description?: string; headers?: object; examples?: unknown[] };
 
 /** The OpenAPI 3.1 document of all routes, registered before them, and the pages that show it, from local packages (ASVS 3.6.1). */
 export default fp(async (app) => {
+  for (const schema of sharedSchemas) app.addSchema(schema);
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Keyturn', version: '1', description: DESCRIPTION, license: { name: 'MIT', identifier: 'MIT' } },
-      servers: [{ url: '/' }],
-      tags: [{ name: 'auth' }, { name: 'sessions' }, { name: 'users' }, { name: 'server' }],
-      components: {
-        securitySchemes: {
-          accessToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'the access_token of an answer' },
-          refreshCookie: { type: 'apiKey', in: 'cookie', name: '__Host-refresh_token', description: 'httpOnly; the browser sends it. `refresh_token` on plain http outside production' },
-        },
-      },
+      tags: TAGS,
+      components: { securitySchemes: SECURITY_SCHEMES },
     },
-    transform: ({ schema, url }) => ({ schema: withAliases(schema, app.config.compatRoutes ? aliasesOf(url) : []), url }),
+    refResolver: { buildLocalReference: ({ $id }) => $id as string },
+    transform: ({ schema, url }) => ({ schema: withExamples(withAliases(schema, app.config.compatRoutes ? aliasesOf(url) : [])), url }),
+    transformObject: (document) => withOptionalBodies((document as { openapiObject: OpenApi }).openapiObject),
   });
   if (!app.config.docs) return;
-  const redoc = readFileSync(createRequire(import.meta.url).resolve('redoc/bundles/redoc.standalone.js'));
-  const hidden = { schema: { hide: true } };
-  const page = (reply: FastifyReply, policy: string) =>
-    reply.header('content-security-policy', policy).header('cross-origin-opener-policy', 'same-origin');
 
+  const hidden = { schema: { hide: true } };
   app.get('/openapi.json', hidden, async () => app.swagger());
+
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    staticCSP: PAGE_POLICY,
-    uiConfig: { persistAuthorization: false, tryItOutEnabled: true, validatorUrl: null },
+    staticCSP: SWAGGER_POLICY,
+    transformSpecification: (document) => withAccessTokenOnly(document as OpenApi),
     theme: { title: 'Keyturn API' },
+    uiConfig: { layout: 'BaseLayout', defaultModelsExpandDepth: 0, persistAuthorization: false, tryItOutEnabled: true, validatorUrl: null },
   });
-  app.get('/redoc', hidden, async (_request, reply) => page(reply, REDOC_POLICY).type('text/html; charset=utf-8').send(REDOC_PAGE));
-  app.get('/redoc/redoc.js', hidden, async (_request, reply) => page(reply, REDOC_POLICY)
+
+  const redoc = readRedoc();
+  if (redoc === null) {
+    app.log.warn({ event: 'redoc_missing' }, 'there is no /redoc: the package redoc is not installed');
+    return;
+  }
+  const page = redocPage(`/redoc/redoc.js?${encodeURIComponent(digest(redoc))}`);
+  app.get('/redoc', hidden, async (_request, reply) => reply
+    .header('content-security-policy', REDOC_POLICY).type('text/html; charset=utf-8').send(page));
+  app.get('/redoc/redoc.js', hidden, async (_request, reply) => reply
     .header('cache-control', 'public, max-age=86400').type('text/javascript; charset=utf-8').send(redoc));
 }, { name: 'docs' });
+
+/** ReDoc without its one foreign image; null where only production packages are installed. */
+function readRedoc(): string | null {
+  try {
+    const path = createRequire(import.meta.url).resolve('redoc/bundles/redoc.standalone.js');
+    return readFileSync(path, 'utf8').replace(REDOC_LOGO, 'data:,');
+  } catch {
+    return null;
+  }
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
+}
 
 function withAliases<Schema extends { description?: string }>(schema: Schema | undefined, aliases: string[]): Schema {
   const own = schema ?? ({} as Schema);
   if (aliases.length === 0) return own;
   const also = `Also at ${aliases.map((alias) => `\`${alias}\``).join(', ')}.`;
   return { ...own, description: own.description ? `${own.description}\n\n${also}` : also };
+}
+
+/** Moves the example of each answer beside its schema, for a reference to a schema loses its neighbours. */
+function withExamples<Schema extends { response?: unknown }>(schema: Schema): Schema {
+  const answers = Object.entries((schema.response ?? {}) as Record<string, Answer>).map(([status, { description, headers, examples, ...body }]) =>
+    [status, examples ? { description, headers, content: { 'application/json': { schema: body, example: examples[0] } } } : { description, headers, ...body }]);
+  return { ...schema, response: Object.fromEntries(answers) as unknown };
+}
+
+/** A body of which nothing is required may be left out. */
+function withOptionalBodies(document: OpenApi): OpenApi {
+  for (const { requestBody } of operationsOf(document)) {
+    const schema = requestBody?.content['application/json']?.schema;
+    if (requestBody && schema) requestBody.required = Boolean(schema.required ?? schema.anyOf);
+  }
+  return document;
+}
+
+/** Authorize asks for the access token alone: a page can neither read a refresh token nor set its cookie. */
+function withAccessTokenOnly(document: OpenApi): OpenApi {
+  document.components.securitySchemes = { accessToken: SECURITY_SCHEMES.accessToken };
+  for (const operation of operationsOf(document)) {
+    if (operation.security) operation.security = operation.security.filter((way) => 'accessToken' in way);
+  }
+  return document;
+}
+
+function operationsOf({ paths }: OpenApi): Operation[] {
+  return Object.values(paths).flatMap((methods) => Object.values(methods));
 }

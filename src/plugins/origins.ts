@@ -15,6 +15,7 @@ export default fp(async (app) => {
   await app.register(cors, {
     origin: (origin, done) => done(null, origin !== undefined && allowed.has(origin) ? origin : false),
     credentials: true,
+    strictPreflight: false,
     methods: ['GET', 'POST', 'PATCH', 'DELETE'],
     allowedHeaders: ['authorization', 'content-type'],
     exposedHeaders: ['retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'x-request-id'],

@@ -1,12 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyError, FastifySchemaValidationError } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify';
 import fp from 'fastify-plugin';
 import { PasswordQueueFull } from '../core/passwords.ts';
 import { type FieldError, Problem, problems } from '../problems.ts';
 
 const MAX_FIELD_ERRORS = 20;
+/** For answers that no hook has seen: what every other answer gets from the security headers. */
+const BARE_HEADERS = {
+  'content-type': 'application/problem+json; charset=utf-8',
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'strict-transport-security': 'max-age=31536000; includeSubDomains',
+  'x-content-type-options': 'nosniff',
+};
 
 /** Turns every error into problem details (RFC 9457): of handlers, validation, parsers, routing and HTTP itself. */
 export default fp(async (app) => {
@@ -17,7 +26,15 @@ export default fp(async (app) => {
     return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(serialize(problem, request.id));
   });
   app.decorateRequest('problemCode', null);
+  // an Expect that Node.js does not know may be ignored (RFC 9110 §10.1.1); Node itself would answer 417, bare
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
 }, { name: 'problems' });
+
+/** What is wrong with a path that the router cannot read; Fastify itself would echo it. */
+export function answerFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? problems.notFound() : problems.badRequest();
+  void reply.code(problem.status).headers({ ...BARE_HEADERS, 'x-request-id': request.id }).send(serialize(problem, request.id));
+}
 
 /** What is wrong with bytes that are no HTTP request; written to the socket, for there is no reply to write to. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
@@ -28,12 +45,9 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
   const body = serialize(problem, randomUUID());
   socket.end([
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
-    'Content-Type: application/problem+json; charset=utf-8',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    'Cache-Control: no-store',
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
-    'X-Content-Type-Options: nosniff',
-    'Connection: close',
+    ...Object.entries(BARE_HEADERS).map(([name, value]) => `${name}: ${value}`),
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
     '',
     body,
   ].join('\r\n'));

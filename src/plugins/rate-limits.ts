@@ -27,5 +27,5 @@ export const limitTokens = (app: FastifyInstance) => limit(app.config.rateLimit 
 export const unlimited = { rateLimit: false } as const;
 
 function limit(max: number | false) {
-  return max === false ? {} : { rateLimit: { max } };
+  return max === false ? {} : { rateLimit: { max, cache: COUNTED_ADDRESSES } };
 }

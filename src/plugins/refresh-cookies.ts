@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 
 const NAME = 'refresh_token';
-const MAX_COOKIES_TRIED = 5;
+const MAX_COOKIES_TRIED = 3;
 
 /**
  * The refresh cookie: httpOnly, host-only and, over https, with the __Host- prefix (ASVS 3.3). Its Max-Age runs to the

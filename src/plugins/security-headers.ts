@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import helmet from '@fastify/helmet';
 import fp from 'fastify-plugin';
 import { problems } from '../problems.ts';
@@ -15,15 +16,15 @@ export default fp(async (app) => {
   });
   app.addHook('onRequest', async (request, reply) => {
     reply.header('cache-control', 'no-store').header('x-request-id', request.id);
-    if (countHostLines(request.raw.rawHeaders) > 1) throw problems.badRequest();
+    if (!isUnambiguous(request.raw)) throw problems.badRequest();
   });
 }, { name: 'security-headers' });
 
-/** Node.js takes the first of several Host lines; RFC 9112 §3.2 asks for a refusal. */
-function countHostLines(rawHeaders: string[]): number {
-  let count = 0;
+/** HTTP/1.1 has one Host line (RFC 9112 §3.2), HTTP/1.0 at most one. Node.js answers several, and HTTP/0.9 and 2.0 lines, too. */
+function isUnambiguous({ httpVersion, rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
-    if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') count += 1;
+    if (rawHeaders[at]?.length === 4 && rawHeaders[at]?.toLowerCase() === 'host') hosts += 1;
   }
-  return count;
+  return httpVersion === '1.1' ? hosts === 1 : httpVersion === '1.0' && hosts <= 1;
 }

@@ -3,10 +3,13 @@ import { Type } from '@sinclair/typebox';
 import { changePassword, login, register } from '../core/accounts.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { bearer, Email, Message, NewPassword, Password, problemAnswers, toUser, Username, UserTokens } from '../schemas.ts';
+import {
+  answer, bearer, bearerProblems, Email, exampleTokens, exampleUser, Message, NewPassword, Password, problemAnswers, setsRefreshCookie, toUser,
+  unsafeProblems, Username, UserTokens,
+} from '../schemas.ts';
 import { answerTokens, deviceOf } from './token-answers.ts';
 
-const eitherIdentifier = [{ required: ['email'] }, { required: ['username'] }];
+const eitherIdentifier = [{ title: 'with email', required: ['email'] }, { title: 'with username', required: ['username'] }];
 
 const RegisterBody = Type.Object({ email: Type.Optional(Email), username: Type.Optional(Username), password: NewPassword }, {
   additionalProperties: false,
@@ -30,6 +33,14 @@ const ChangePasswordBody = Type.Object({ old_password: Password, new_password: N
   examples: [{ old_password: 'securepassword123', new_password: 'newSecurePassword123' }],
 });
 
+const passwordProblems = [problems.overloaded(), ...unsafeProblems];
+const tooShort = { detail: 'must have at least 8 characters' };
+const registerProblems = [problems.identifierTaken(['email']), problems.invalidInput([{ pointer: '/password', ...tooShort }]), ...passwordProblems];
+const loginProblems = [problems.invalidCredentials(), problems.invalidInput([{ pointer: '/password', detail: 'is required' }]), ...passwordProblems];
+const changeProblems = [
+  problems.invalidCredentials(), problems.invalidInput([{ pointer: '/new_password', ...tooShort }]), ...bearerProblems, ...passwordProblems,
+];
+
 /** Sign-up, sign-in and the change of the password. */
 const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const config = limitCredentials(app);
@@ -37,9 +48,12 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/auth/register', {
     config,
     schema: {
-      tags: ['auth'], summary: 'Sign up, and be signed in', body: RegisterBody,
+      tags: ['auth'], operationId: 'register', summary: 'Sign up, and be signed in', body: RegisterBody,
       description: 'With an e-mail address, a username or both. Sets the refresh cookie.',
-      response: { 201: UserTokens, ...problemAnswers(403, 409, 413, 415, 422) },
+      response: {
+        201: answer(UserTokens, 'signed up and signed in', { msg: 'user created', user: exampleUser, ...exampleTokens }, setsRefreshCookie),
+        ...problemAnswers(...registerProblems),
+      },
     },
   }, async (request, reply) => {
     const result = await register(app, request.body, deviceOf(request));
@@ -53,9 +67,12 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/auth/login', {
     config,
     schema: {
-      tags: ['auth'], summary: 'Sign in', body: LoginBody,
+      tags: ['auth'], operationId: 'login', summary: 'Sign in', body: LoginBody,
       description: 'With the e-mail address or the username. Every wrong answer is the same 401, after the same work. Sets the refresh cookie.',
-      response: { 200: UserTokens, ...problemAnswers(401, 403, 413, 415, 422) },
+      response: {
+        200: answer(UserTokens, 'signed in', { msg: 'Login successful', user: exampleUser, ...exampleTokens }, setsRefreshCookie),
+        ...problemAnswers(...loginProblems),
+      },
     },
   }, async (request, reply) => {
     const result = await login(app, request.body, deviceOf(request));
@@ -70,9 +87,9 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/auth/change-password', {
     config,
     schema: {
-      tags: ['auth'], summary: 'Change the password', security: bearer, body: ChangePasswordBody,
+      tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: bearer, body: ChangePasswordBody,
       description: 'Ends every other session of the user; this one stays.',
-      response: { 200: Message, ...problemAnswers(401, 403, 413, 415, 422) },
+      response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }), ...problemAnswers(...changeProblems) },
     },
     preParsing: app.authenticate,
   }, async (request) => {

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import { bearer, problemAnswers } from '../schemas.ts';
+import { answer, bearer, bearerProblems, exampleUser, problemAnswers } from '../schemas.ts';
 
 /** The paths of the documents that Keyturn grew from. The same handlers answer them, under the same limits. */
 const ALIASES: Record<string, string> = {
@@ -32,13 +32,14 @@ export function aliasesOf(path: string): string[] {
 }
 
 const ProtectedAnswer = Type.Object({ msg: Type.String(), message: Type.String(), user_id: Type.String() }, { additionalProperties: false });
+const exampleAnswer = { msg: 'This is a protected endpoint', message: 'Access granted for protected route.', user_id: exampleUser.id };
 
 /** The documents' example of a protected route. */
 const compatRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/protected', {
     schema: {
-      tags: ['users'], summary: 'An example of a protected route', security: bearer,
-      response: { 200: ProtectedAnswer, ...problemAnswers(401) },
+      tags: ['users'], operationId: 'getProtected', summary: 'An example of a protected route', security: bearer,
+      response: { 200: answer(ProtectedAnswer, 'signed in', exampleAnswer), ...problemAnswers(...bearerProblems) },
     },
     preParsing: app.authenticate,
   }, async (request) => ({ msg: 'This is a protected endpoint', message: 'Access granted for protected route.', user_id: request.auth.user.id }));

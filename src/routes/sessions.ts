@@ -1,25 +1,26 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Device } from '../core/core.ts';
 import { endSession, findLiveSession, findSessionByToken, listSessions, logout, type RefreshResult, refreshSession } from '../core/sessions.ts';
 import { bearerToken } from '../plugins/access-tokens.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { bearer, Message, problemAnswers, Tokens } from '../schemas.ts';
+import { answer, bearer, bearerProblems, exampleTokens, Message, problemAnswers, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
 import type { Session as SessionRow } from '../store/sessions.ts';
-import { answerTokens } from './token-answers.ts';
+import { answerTokens, deviceOf } from './token-answers.ts';
 
 const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String({ maxLength: 512, description: 'where the cookie is not at hand' })) }, {
   additionalProperties: false, examples: [{}],
 });
 const LogoutQuery = Type.Object({
-  scope: Type.Optional(Type.Unsafe<'current' | 'others' | 'all'>({ type: 'string', enum: ['current', 'others', 'all'], default: 'current' })),
+  scope: Type.Optional(Type.Unsafe<'current' | 'others' | 'all'>({ type: 'string', enum: ['current', 'others', 'all'], default: 'current', description: 'which of one’s sessions to end' })),
 });
-const SessionParams = Type.Object({ id: Type.String({ maxLength: 64 }) });
+const SessionParams = Type.Object({ id: Type.String({ maxLength: 64, description: 'as in the list' }) });
 const Session = Type.Object({
   id: Type.String(),
-  device: Type.Union([Type.String(), Type.Null()], { description: 'the User-Agent of the sign-in' }),
-  address: Type.String({ description: 'the IP address of the sign-in' }),
+  device: Type.Union([Type.String(), Type.Null()], { description: 'the User-Agent of the last refresh' }),
+  address: Type.String({ description: 'the IP address of the last refresh' }),
   created_at: Type.String({ format: 'date-time' }),
   last_used_at: Type.String({ format: 'date-time', description: 'the last refresh' }),
   expires_at: Type.String({ format: 'date-time', description: 'the absolute end' }),
@@ -27,7 +28,20 @@ const Session = Type.Object({
 }, { additionalProperties: false });
 const SessionList = Type.Object({ sessions: Type.Array(Session) }, { additionalProperties: false });
 
-const refreshCredentials = [{ refreshCookie: [] }, {}];
+const exampleSession = {
+  id: '1mB4kq2ZQyWc9nT8xJfRsg', device: 'Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0', address: '192.0.2.7',
+  created_at: '2026-01-31T09:30:00.000Z', last_used_at: '2026-02-01T17:45:12.000Z', expires_at: '2026-03-02T09:30:00.000Z', current: true,
+};
+
+const refreshCredentials = [{ refreshCookie: [] }, { refreshToken: [] }];
+const refreshProblems = [
+  problems.refreshTokenMissing(), problems.refreshTokenInvalid(), problems.refreshTokenReused(), problems.sessionEnded(),
+  problems.invalidInput([{ pointer: '/refresh_token', detail: 'must be string' }]), ...unsafeProblems,
+];
+const logoutProblems = [
+  problems.tokenMissing(), problems.invalidInput([{ pointer: '/scope', detail: 'must be one of current, others, all' }]), ...unsafeProblems,
+];
+const endProblems = [problems.sessionNotFound(), problems.invalidInput([{ pointer: '/id', detail: 'must NOT have more than 64 characters' }]), ...bearerProblems, ...unsafeProblems];
 
 /** Refresh, sign-out, and the list of one's sessions. */
 const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
@@ -36,15 +50,18 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/auth/refresh', {
     config,
     schema: {
-      tags: ['auth'], summary: 'Exchange the refresh token for new tokens', body: RefreshTokenBody, security: refreshCredentials,
+      tags: ['auth'], operationId: 'refresh', summary: 'Exchange the refresh token for new tokens', body: RefreshTokenBody, security: refreshCredentials,
       description: 'The refresh token comes by its cookie, as `refresh_token` in the body, or as `Authorization: Bearer`. Requests that race get the same new token.',
-      response: { 200: Tokens, ...problemAnswers(401, 403, 413, 415, 422) },
+      response: {
+        200: answer(Tokens, 'new tokens', { msg: 'Token refreshed', ...exampleTokens }, setsRefreshCookie),
+        ...problemAnswers(...refreshProblems),
+      },
     },
     preValidation: emptyBodyIsNone,
   }, async (request, reply) => {
     const { tokens, byCookie } = presentedTokens(request, request.body.refresh_token);
     if (tokens.length === 0) throw problems.refreshTokenMissing();
-    const result = await refreshFirst(tokens);
+    const result = await refreshFirst(tokens, deviceOf(request));
     logRefresh(request, result);
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
       return { msg: 'Token refreshed', ...answerTokens(app, request, reply, result.issued, byCookie) };
@@ -55,10 +72,10 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   });
 
   /** Several cookies are each tried, the newest first, until one is good; if none is, the last finding counts. */
-  async function refreshFirst(tokens: string[]): Promise<RefreshResult> {
+  async function refreshFirst(tokens: string[], device: Device): Promise<RefreshResult> {
     let result: RefreshResult = { outcome: 'unknown' };
     for (const token of tokens) {
-      const next = await refreshSession(app, token);
+      const next = await refreshSession(app, token, device);
       if (next.outcome === 'rotated' || next.outcome === 'repeated') return next;
       if (next.outcome !== 'unknown') result = next;
     }
@@ -68,15 +85,18 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/auth/logout', {
     config,
     schema: {
-      tags: ['auth'], summary: 'Sign out', body: RefreshTokenBody, querystring: LogoutQuery, security: [...refreshCredentials, ...bearer],
+      tags: ['auth'], operationId: 'logout', summary: 'Sign out', body: RefreshTokenBody, querystring: LogoutQuery, security: [...refreshCredentials, ...bearer],
       description: 'Ends this session, the others, or all of them, at once, access tokens included. Takes the refresh token, or an access token, also an expired one. Signing out twice is fine.',
-      response: { 200: Message, ...problemAnswers(401, 403, 413, 415, 422) },
+      response: {
+        200: answer(Message, 'signed out; the cookie is cleared, except by `scope=others`', { msg: 'logged out' }),
+        ...problemAnswers(...logoutProblems),
+      },
     },
     preValidation: emptyBodyIsNone,
   }, async (request, reply) => {
     const { scope = 'current' } = request.query;
     const sessions = await presentedSessions(request);
-    if (!sessions) throw problems.accessTokenMissing();
+    if (!sessions) throw problems.tokenMissing();
     for (const session of sessions) {
       const ended = await logout(app, session, scope);
       request.log.info({ event: 'signed_out', user_id: session.userId, session_id: session.id, scope, sessions_ended: ended, ip: request.ip }, 'signed out');
@@ -100,8 +120,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/auth/sessions', {
     config,
     schema: {
-      tags: ['sessions'], summary: 'List one’s sessions, the last used first', security: bearer,
-      response: { 200: SessionList, ...problemAnswers(401) },
+      tags: ['sessions'], operationId: 'listSessions', summary: 'List one’s sessions, the last used first', security: bearer,
+      response: { 200: answer(SessionList, 'the sessions', { sessions: [exampleSession] }), ...problemAnswers(...bearerProblems) },
     },
     preParsing: app.authenticate,
   }, async (request) => {
@@ -112,8 +132,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete('/auth/sessions/:id', {
     config,
     schema: {
-      tags: ['sessions'], summary: 'End one of one’s sessions', params: SessionParams, security: bearer,
-      response: { 204: Type.Null({ description: 'ended' }), ...problemAnswers(401, 403, 404) },
+      tags: ['sessions'], operationId: 'endSession', summary: 'End one of one’s sessions', params: SessionParams, security: bearer,
+      response: { 204: Type.Null({ description: 'ended' }), ...problemAnswers(...endProblems) },
     },
     preParsing: app.authenticate,
   }, async (request, reply) => {

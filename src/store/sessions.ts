@@ -4,7 +4,7 @@ import type { Db, Step } from './db.ts';
 export type Session = Db['schema']['sessions']['$inferSelect'];
 export type RevokedReason = 'logout' | 'ended_by_user' | 'password_changed' | 'refresh_token_reused';
 export type Rotation = {
-  id: string; presentedHash: string; keyId: string; nextHash: string; now: number; graceMs: number; idleMs: number;
+  id: string; presentedHash: string; keyId: string; nextHash: string; userAgent: string | null; ip: string; now: number; graceMs: number; idleExpiresAt: number;
 };
 
 /** Statements on sessions: one row per sign-in, a chain of tokens. */
@@ -40,7 +40,9 @@ export function sessionStatements(db: Db) {
     burstGeneration: sql`CASE WHEN ${at('now')} - ${sessions.rotatedAt} > ${at('graceMs')} THEN ${sessions.generation} ELSE ${sessions.burstGeneration} END`,
     rotatedAt: sql`${at('now')}`,
     lastUsedAt: sql`${at('now')}`,
-    idleExpiresAt: sql`${at('now')} + ${at('idleMs')}`,
+    userAgent: sql`${at('userAgent')}`,
+    ip: sql`${at('ip')}`,
+    idleExpiresAt: sql`${at('idleExpiresAt')}`,
   }).where(and(eq(sessions.id, at('id')), eq(sessions.tokenHash, at('presentedHash')), eq(sessions.keyId, at('keyId')), live))
     .returning({
       id: sessions.id, userId: sessions.userId, expiresAt: sessions.expiresAt, createdAt: sessions.createdAt,

@@ -1,8 +1,8 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { followTo, formatRefreshToken, hashToken, MAX_ANCESTRY, nextToken, parseRefreshToken, randomId, randomSecret } from '../../src/core/refresh-tokens.ts';
 
-const chainKey = Buffer.alloc(32, 7);
+const chainKey = createSecretKey(Buffer.alloc(32, 7));
 const first = { sessionId: 'AAAAAAAAAAAAAAAAAAAAAA', generation: 0, secret: Buffer.alloc(32, 1) };
 
 test('a token is written and read in one spelling', () => {
@@ -26,7 +26,7 @@ test('the child is HMAC-SHA-256 over label, session, generation and secret, so t
 
 test('the child needs the key, the session and the generation: changing one changes it', () => {
   const child = nextToken(chainKey, first).secret;
-  expect(nextToken(Buffer.alloc(32, 8), first).secret).not.toEqual(child);
+  expect(nextToken(createSecretKey(Buffer.alloc(32, 8)), first).secret).not.toEqual(child);
   expect(nextToken(chainKey, { ...first, sessionId: 'BAAAAAAAAAAAAAAAAAAAAA' }).secret).not.toEqual(child);
   expect(nextToken(chainKey, { ...first, generation: 1 }).secret).not.toEqual(child);
 });

@@ -1,0 +1,210 @@
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { getTableColumns } from 'drizzle-orm';
+import type { InjectOptions } from 'fastify';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { sessions, users } from '../src/store/schema/sqlite.ts';
+import { bearer, cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
+import { exampleOf, JSON_TYPE, mediaOf, nameOf, type Operation, PROBLEM_TYPE, problemsIn, readDocument, requestFor, successOf } from './support/openapi.ts';
+
+type Answer = Awaited<ReturnType<TestApp['request']>>;
+
+const PAGES = ['/docs', '/docs/json', '/docs/yaml', '/docs/static/index.html', '/docs/static/swagger-initializer.js', '/openapi.json', '/redoc', '/redoc/redoc.js'];
+/** Answered only when the server itself or the connection is at fault. */
+const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded'];
+/** Columns whose names are also those of fields that leave the server. */
+const PUBLIC_NAMES = ['id', 'email', 'username', 'roles', 'created_at', 'user_id', 'last_used_at', 'expires_at', 'ip'];
+
+test('the document is valid OpenAPI 3.1, and its own examples keep to its schemas', async () => {
+  const { document, operations, conforms } = await readDocument();
+  const validator = new Validator();
+  expect((await validator.validate(structuredClone(document))).errors).toBeUndefined();
+  expect(validator.version).toBe('3.1');
+  const media = operations.flatMap(({ requestBody, responses }) => [requestBody, ...Object.values(responses)].flatMap((part) => Object.values(part?.content ?? {})));
+  for (const { schema, example, examples = {} } of media) {
+    const shown = [...(example === undefined ? [] : [example]), ...Object.values(examples).map(({ value }) => value)];
+    expect(shown).not.toEqual([]);
+    for (const each of shown) expect(conforms(schema, each)).toBe('');
+  }
+});
+
+test('every route is in the document, and nothing else is (ASVS 6.3.4)', async () => {
+  const { app, operations, request } = await readDocument();
+  const found: string[] = [];
+  for (const [url, methods] of app.routeMethods) {
+    for (const method of methods) {
+      if (method === 'HEAD' || PAGES.includes(url)) continue;
+      const answer = await request({ method, url });
+      if (answer.statusCode !== 405) found.push(`${method} ${url.replace(/:(\w+)/g, '{$1}')}`);
+    }
+  }
+  expect(found.sort()).toEqual(operations.map(nameOf).sort());
+  expect(found).toContain('DELETE /auth/sessions/{id}');
+});
+
+test('every route has a summary, a known tag, a name of its own, one success and its errors as problem details', async () => {
+  const { document, operations } = await readDocument();
+  const tags = document.tags.map(({ name }) => name);
+  expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
+  for (const operation of operations) {
+    expect(operation.operationId, nameOf(operation)).toMatch(/^[a-z]+([A-Z][a-z]+)*$/);
+    expect(operation.summary).toMatch(/^[A-Z]/);
+    expect(operation.tags.filter((tag) => tags.includes(tag))).toHaveLength(1);
+    expect(successOf(operation)).toHaveLength(1);
+    expect(problemsIn(operation)).toEqual(expect.arrayContaining(['400 bad_request', '500 unexpected', '503 draining']));
+    for (const [status, { description, content }] of Object.entries(operation.responses)) {
+      expect(description).not.toBe('Default Response');
+      if (Number(status) >= 400) expect(content).toEqual({ [PROBLEM_TYPE]: { schema: { $ref: '#/components/schemas/Problem' }, examples: expect.any(Object) } });
+    }
+  }
+});
+
+test('security is named exactly where a request without a token is refused', async () => {
+  const { operations, request } = await readDocument();
+  for (const operation of operations) {
+    const refused = /^401 (access_|refresh_)?token_missing$/.test(problemOf(await request(requestFor(operation))));
+    expect(operation.security !== undefined, nameOf(operation)).toBe(refused);
+  }
+});
+
+test('a body is required exactly where its absence is refused', async () => {
+  const { operations, request, register } = await readDocument();
+  const { accessToken } = await register();
+  for (const operation of operations.filter(({ requestBody }) => requestBody)) {
+    const { statusCode } = await request({ method: operation.method, url: operation.path, headers: bearer(accessToken) });
+    expect(operation.requestBody?.required, nameOf(operation)).toBe(statusCode === 422);
+  }
+});
+
+/** Every operation, in an order in which each can succeed. */
+const STORY = [
+  'getHealth', 'getReadiness', 'getLiveness', 'getKeys', 'register', 'login', 'refresh', 'getMe', 'getProtected', 'listSessions', 'endSession',
+  'changePassword', 'logout',
+];
+
+test('every example runs, and is answered as documented', async () => {
+  const { operations, find, conforms, request } = await readDocument();
+  expect([...STORY].sort()).toEqual(operations.map(({ operationId }) => operationId).sort());
+  let known: { accessToken?: string; cookie?: string; id?: string } = {};
+  for (const operation of STORY.map(find)) {
+    const headers = { ...(operation.security && known.accessToken && bearer(known.accessToken)), ...(known.cookie && { cookie: known.cookie }) };
+    const answer = await request(requestFor(operation, { headers, ...(known.id && { id: known.id }) }));
+    expect(`${operation.operationId} ${answer.statusCode} ${answer.body}`).toContain(`${operation.operationId} ${successOf(operation)[0]}`);
+    const media = mediaOf(operation, answer.statusCode, JSON_TYPE);
+    if (media) expect(conforms(media.schema, answer.json())).toBe('');
+    known = { ...known, ...learnFrom(answer) };
+  }
+});
+
+function learnFrom(answer: Answer) {
+  const cookie = cookieOf(answer);
+  const body = answer.body ? answer.json<{ access_token?: string; sessions?: { id: string; current: boolean }[] }>() : {};
+  const other = body.sessions?.find(({ current }) => !current)?.id;
+  return { ...(cookie && { cookie: `${cookie.name}=${cookie.value}` }), ...(body.access_token && { accessToken: body.access_token }), ...(other && { id: other }) };
+}
+
+test('every error that a route can be brought to answer is listed there, and none is listed that it does not answer', async () => {
+  const server = await readDocument();
+  const limited = await startApp({ RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1', RATE_LIMIT_TOKENS_PER_MINUTE: '1', RATE_LIMIT_PER_MINUTE: '1' });
+  for (const operation of server.operations) {
+    const { accessToken } = await server.register(`${operation.operationId}@example.com`);
+    const usual = requestFor(operation, { headers: bearer(accessToken) });
+    const answers = [...await provoke(server, operation, usual), ...await refuseRefresh(server, operation)];
+    for (let times = 0; times < 2; times += 1) answers.push(await limited.request(requestFor(operation)));
+    const seen = answers.filter(({ statusCode }) => statusCode >= 400);
+    expect([...new Set(seen.map(problemOf))].sort(), nameOf(operation)).toEqual(problemsIn(operation).filter((problem) => !FAULTS.includes(problem.split(' ')[1]!)).sort());
+    for (const answer of seen) expectProblem(server, operation, answer);
+  }
+});
+
+async function provoke({ request }: TestApp, operation: Operation, usual: InjectOptions): Promise<Answer[]> {
+  const example = exampleOf(operation);
+  const json = { 'content-type': JSON_TYPE };
+  const raw = (payload: string, type = json): InjectOptions => ({ ...usual, payload, headers: { ...usual.headers, ...type } });
+  const attempts: InjectOptions[] = [
+    requestFor(operation), requestFor(operation, { headers: bearer('rt1.a.b') }), requestFor(operation, { headers: bearer('a.b.c') }),
+    usual, usual, { ...usual, headers: { ...usual.headers, 'sec-fetch-site': 'cross-site' } },
+    raw('{'), raw('x', { 'content-type': 'text/plain' }), raw(JSON.stringify({ text: 'x'.repeat(20_000) })),
+    ...(example ? [{ ...usual, payload: { ...example, nonsense: 1 } }, { ...usual, payload: { ...example, password: PASSWORD } }] : []),
+    ...(operation.parameters ?? []).map(({ name, in: place }) => place === 'path'
+      ? { ...usual, url: operation.path.replace(`{${name}}`, 'x'.repeat(65)) } : { ...usual, url: `${operation.path}?${name}=nonsense` }),
+  ];
+  const answers: Answer[] = [];
+  for (const attempt of attempts) answers.push(await request(attempt));
+  return answers;
+}
+
+/** What only a refresh token that once was good is told. */
+async function refuseRefresh({ clock, refresh, post }: TestApp, { operationId }: Operation): Promise<Answer[]> {
+  if (operationId !== 'refresh') return [];
+  const { refreshToken } = tokensOf(await post('/auth/register', { username: 'jane', password: PASSWORD }));
+  const next = tokensOf(await refresh(refreshToken)).refreshToken;
+  clock.now += 31_000;
+  return [await refresh(refreshToken), await refresh(next)];
+}
+
+/** The answer is the documented example but for what depends on the request. */
+function expectProblem({ conforms }: Awaited<ReturnType<typeof readDocument>>, operation: Operation, answer: Answer) {
+  const media = mediaOf(operation, answer.statusCode, PROBLEM_TYPE)!;
+  const { code, ...problem } = answer.json<{ code: string; request_id: string; detail: string; errors?: object[] }>();
+  expect(answer.headers['content-type']).toContain(PROBLEM_TYPE);
+  expect(conforms(media.schema, { code, ...problem })).toBe('');
+  const example = media.examples?.[code]?.value as typeof problem;
+  const own = { request_id: problem.request_id, ...(/^(invalid_input|identifier_taken|rate_limited)$/.test(code) && { detail: problem.detail, errors: problem.errors }) };
+  expect({ code, ...problem }).toEqual({ ...example, ...own });
+}
+
+test('the names of secret and internal columns are nowhere in the document', async () => {
+  const { app } = await readDocument();
+  const columns: Record<string, { name: string }>[] = [getTableColumns(users), getTableColumns(sessions)];
+  const names = columns.flatMap((table) => Object.entries(table)).flatMap(([key, { name }]) => [key, name]);
+  const internal = names.filter((name) => !PUBLIC_NAMES.includes(name));
+  expect(internal).toEqual(expect.arrayContaining(['password_hash', 'token_hash', 'tokenHash', 'key_id']));
+  const text = JSON.stringify(app.swagger());
+  expect(internal.filter((name) => text.includes(name))).toEqual([]);
+});
+
+test('a route names the other paths at which it answers, as long as it answers there', async () => {
+  const { find, operations } = await readDocument();
+  expect(find('refresh').description).toMatch(/Also at `\/refresh`, `\/api\/refresh`, `\/refresh-token`, `\/api\/refresh-token`\.$/);
+  expect(find('getMe').description).toContain('`/profile`, `/api/profile`');
+  expect(operations.map(({ path }) => path)).toContain('/protected');
+  const { document } = await readDocument({ COMPAT_ROUTES: 'false' });
+  expect(JSON.stringify(document)).not.toMatch(/Also at|protected/);
+});
+
+test('the pages may load and style only what is theirs, and data may load nothing', async () => {
+  const { get } = await startApp();
+  for (const url of ['/docs', '/redoc']) {
+    const policy = String((await get(url)).headers['content-security-policy']);
+    expect(policy).toMatch(/^default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';/);
+    expect(policy).not.toMatch(/unsafe|blob:|https?:|\*/);
+  }
+  expect((await get('/openapi.json')).headers['content-security-policy']).toMatch(/^default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none'$/);
+  expect((await get('/redoc/redoc.js')).body).not.toContain('cdn.redoc.ly');
+});
+
+test('DOCS=false leaves no page', async () => {
+  const on = await startApp();
+  for (const url of PAGES) expect((await on.get(url)).statusCode, url).toBeLessThan(400);
+  const off = await startApp({ DOCS: 'false' });
+  for (const url of PAGES) expect((await off.get(url)).statusCode, url).toBe(404);
+});
+
+test('without the package redoc, which production may leave out, the server starts and says so', async () => {
+  const { readFileSync } = fs;
+  const spy = vi.spyOn(fs, 'readFileSync').mockImplementation((path, options) => {
+    if (String(path).includes('redoc')) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+    return readFileSync(path, options);
+  });
+  onTestFinished(() => {
+    spy.mockRestore();
+    syncBuiltinESMExports();
+  });
+  syncBuiltinESMExports();
+  const { get, events } = await startApp();
+  expect((await get('/redoc')).statusCode).toBe(404);
+  expect((await get('/docs')).statusCode).toBe(200);
+  expect(events()).toContain('redoc_missing');
+});

@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import { onTestFinished, test } from 'vitest';
+
+const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
+const ARGUMENTS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+];
+
+/** A test that needs Chromium. Where there is none it is skipped, and its name says why. */
+export const testInChromium: (name: string, run: () => Promise<void>) => void = existsSync(executablePath)
+  ? (name, run) => test(name, { timeout: 60_000 }, run)
+  : (name, run) => test.skip(`${name} (skipped: there is no ${executablePath}; CHROMIUM_PATH may name another Chromium)`, run);
+
+/**
+ * A Chromium of its own for one test, with one cookie jar. It remembers what any of its pages complains of (console
+ * errors and warnings, uncaught exceptions, violations of a Content-Security-Policy) and which hosts they asked.
+ */
+export async function launchChromium() {
+  const browser = await chromium.launch({ executablePath, args: ARGUMENTS });
+  onTestFinished(() => browser.close());
+  const context = await browser.newContext({ viewport: { width: 1300, height: 1000 } });
+  const complaints: string[] = [];
+  const hosts = new Set<string>();
+  context.on('console', (message) => {
+    if (['error', 'warning', 'assert'].includes(message.type())) complaints.push(message.text());
+  });
+  context.on('weberror', (error) => void complaints.push(error.error().message));
+  context.on('request', (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (protocol !== 'data:') hosts.add(host);
+  });
+  await context.addInitScript({
+    content: "addEventListener('securitypolicyviolation', (event) => console.error(`policy violated: ${event.effectiveDirective} by ${event.blockedURI}`))",
+  });
+  return { browser, context, complaints, hosts };
+}
