@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    isolate: false, // one app and one database per test is isolation enough
     testTimeout: 30_000,
     hookTimeout: 30_000,
     reporters: ['default'],

@@ -76,7 +76,6 @@ export type { Secrets };
 export function loadConfig(env: Record<string, string | undefined>) {
   const values = parse(withFiles(env));
   const dataDir = resolve(values.DATA_DIR);
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const accessTokenMs = values.ACCESS_TOKEN_EXPIRE_MINUTES * MINUTE_MS;
   checkLifetimes(values);
   checkHashCost(values);
@@ -88,7 +87,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
     logLevel: values.LOG_LEVEL,
     dataDir,
     database: parseDatabaseUrl(values.DATABASE_URL || `sqlite:${resolve(dataDir, 'keyturn.db')}`),
-    secrets: readSecrets(values, dataDir),
+    secrets: prepareSecrets(values, dataDir),
     jwt: { issuer: values.JWT_ISSUER, audience: values.JWT_AUDIENCE },
     accessTokenMs,
     idleMs: values.REFRESH_TOKEN_EXPIRE_DAYS * DAY_MS,
@@ -181,8 +180,14 @@ function parseDatabaseUrl(url: string): { dialect: 'sqlite'; path: string } {
   return { dialect: 'sqlite', path: resolve(match[1]) };
 }
 
-function readSecrets(values: Environment, dataDir: string): Secrets {
-  const result = loadSecrets(values, dataDir);
+function prepareSecrets(values: Environment, dataDir: string): Secrets {
+  let result: ReturnType<typeof loadSecrets>;
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    result = loadSecrets(values, dataDir);
+  } catch (error) {
+    throw new ConfigError('DATA_DIR', `${dataDir} cannot be used by user ${process.getuid?.() ?? ''} (${(error as NodeJS.ErrnoException).code})`);
+  }
   if ('problem' in result) throw new ConfigError(result.variable, result.problem);
   return result;
 }

@@ -10,7 +10,7 @@ import { exampleOf, JSON_TYPE, mediaOf, nameOf, type Operation, PROBLEM_TYPE, pr
 
 type Answer = Awaited<ReturnType<TestApp['request']>>;
 
-const PAGES = ['/docs', '/docs/json', '/docs/yaml', '/docs/static/index.html', '/docs/static/swagger-initializer.js', '/openapi.json', '/redoc', '/redoc/redoc.js'];
+const PAGES = ['/', '/docs', '/docs/json', '/docs/yaml', '/docs/static/index.html', '/docs/static/swagger-initializer.js', '/openapi.json', '/redoc', '/redoc/redoc.js'];
 /** Answered only when the server itself or the connection is at fault. */
 const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded'];
 /** Columns whose names are also those of fields that leave the server. */

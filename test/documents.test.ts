@@ -1,12 +1,14 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryFolder } from './support/app.ts';
 import { type Server, startServer } from './support/server.ts';
 
-/** The default settings: nothing configured but where the data goes and a free port. */
-const startAsNpmStart = () => startServer({
-  DATA_DIR: temporaryFolder(), NODE_ENV: '', LOG_LEVEL: '', RATE_LIMIT_ENABLED: '', ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '',
+/** The default settings: nothing configured but where the data goes and a free port. Started once for all documents. */
+let server: Server;
+beforeAll(async () => {
+  const defaults = { NODE_ENV: '', LOG_LEVEL: '', RATE_LIMIT_ENABLED: '', ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '' };
+  server = await startServer({ ...defaults, DATA_DIR: temporaryFolder(afterAll) }, afterAll);
 });
 
 const run = promisify(execFile);
@@ -34,11 +36,11 @@ const json = (body: object) => ['-H', 'Content-Type: application/json', '-d', JS
 
 describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no curl)'}`, () => {
   test('the generic document: register, log in, profile, refresh-token', async () => {
-    const { url } = await startAsNpmStart();
-    const who = { username: 'user', password: 'a password of mine' };
+    const { url } = server;
+    const who = { username: 'someone', password: 'a password of mine' };
     expect(await curl('-X', 'POST', `${url}/register`, ...json(who))).toMatchObject({ status: 201, body: { msg: 'user created' } });
     const { body } = await curl('-X', 'POST', `${url}/login`, ...json(who));
-    expect(await curl(`${url}/profile`, '-H', `Authorization: Bearer ${body.access_token}`)).toMatchObject({ status: 200, body: { username: 'user' } });
+    expect(await curl(`${url}/profile`, '-H', `Authorization: Bearer ${body.access_token}`)).toMatchObject({ status: 200, body: { username: 'someone' } });
     expect(await curl(`${url}/profile`, '-H', 'Authorization: Bearer x.y.z')).toMatchObject({ status: 401 });
     const refreshed = await curl('-X', 'POST', `${url}/refresh-token`, ...json({ refresh_token: body.refresh_token }));
     expect(refreshed).toMatchObject({ status: 200, body: { access_token: expect.any(String), token_type: 'bearer' } });
@@ -46,7 +48,7 @@ describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no cur
   });
 
   test('the first FastAPI document: its three commands, and its error', async () => {
-    const { url } = await startAsNpmStart();
+    const { url } = server;
     const registered = await curl('-X', 'POST', `${url}/auth/register`, '-H', 'Content-Type: application/json',
       '-d', '{"username": "johndoe", "email": "john@example.com", "password": "securepassword123"}');
     expect(registered).toMatchObject({ status: 201, body: { msg: 'user created' } });
@@ -59,7 +61,7 @@ describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no cur
   });
 
   test('the Flask document: refresh by Authorization, protected route, logout', async () => {
-    const { url } = await startAsNpmStart();
+    const { url } = server;
     const registered = await curl('-X', 'POST', `${url}/register`, ...json({ username: 'user', email: 'user@example.com', password: 'Password123' }));
     expect(registered).toMatchObject({ status: 201, body: { msg: expect.any(String), user: {}, access_token: expect.any(String), refresh_token: expect.any(String) } });
     const { body } = await curl('-X', 'POST', `${url}/login`, ...json({ username: 'user', password: 'Password123' }));
@@ -73,7 +75,7 @@ describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no cur
   });
 
   test('the Django document: every path under /api with its slash, and the change of the password', async () => {
-    const { url } = await startAsNpmStart();
+    const { url } = server;
     const who = { username: 'jane', email: 'jane@example.com', password: 'oldpassword' };
     expect(await curl('-X', 'POST', `${url}/api/register/`, ...json(who))).toMatchObject({ status: 201 });
     const { body } = await curl('-X', 'POST', `${url}/api/login/`, ...json({ username: 'jane', password: 'oldpassword' }));
@@ -87,7 +89,7 @@ describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no cur
   });
 
   test('the second FastAPI document: login, protected, refresh, health', async () => {
-    const { url } = await startAsNpmStart();
+    const { url } = server;
     await curl('-X', 'POST', `${url}/register`, ...json({ username: 'testuser', password: 'testpassword' }));
     const { body } = await curl('-X', 'POST', `${url}/login`, ...json({ username: 'testuser', password: 'testpassword' }));
     expect(body).toMatchObject({ access_token: expect.any(String), refresh_token: expect.any(String), token_type: 'bearer' });
@@ -103,14 +105,14 @@ const PYTHON_EXAMPLE = `
 import requests, sys
 url = sys.argv[1]
 requests = requests.Session()
-response = requests.post(url + "/auth/register", json={"email": "john@example.com", "password": "securepassword123"})
+response = requests.post(url + "/auth/register", json={"email": "python@example.com", "password": "securepassword123"})
 assert response.status_code == 201 and response.json()["msg"] == "user created", response.text
-response = requests.post(url + "/auth/login", json={"email": "john@example.com", "password": "securepassword123"})
+response = requests.post(url + "/auth/login", json={"email": "python@example.com", "password": "securepassword123"})
 tokens = response.json()
 headers = {"Authorization": f"Bearer {tokens['access_token']}"}
 response = requests.get(url + "/users/me", headers=headers)
 user_data = response.json()
-assert user_data["email"] == "john@example.com", response.text
+assert user_data["email"] == "python@example.com", response.text
 response = requests.post(url + "/auth/refresh")
 new_tokens = response.json()
 assert new_tokens["access_token"] != tokens["access_token"] and "refresh_token" not in new_tokens, response.text
@@ -122,19 +124,18 @@ print("done")
 `;
 
 test.skipIf(!hasRequests)(`with Python’s requests: the program of the first FastAPI document${hasRequests ? '' : ' (skipped: there is no python3-requests)'}`, async () => {
-  const { url } = await startAsNpmStart();
+  const { url } = server;
   expect((await run(PYTHON, ['-c', PYTHON_EXAMPLE, url])).stdout.trim()).toBe('done');
 });
 
 test('with fetch: the program of the first FastAPI document, as a browser sends it', async () => {
-  const server: Server = await startAsNpmStart();
   const origin = { origin: server.url, 'sec-fetch-site': 'same-origin' };
-  await server.post('/auth/register', { username: 'johndoe', email: 'john@example.com', password: 'securepassword123' }, origin);
-  const loginResponse = await server.post('/auth/login', { username: 'johndoe', password: 'securepassword123' }, origin);
+  await server.post('/auth/register', { username: 'fetched', email: 'fetched@example.com', password: 'securepassword123' }, origin);
+  const loginResponse = await server.post('/auth/login', { username: 'fetched', password: 'securepassword123' }, origin);
   const tokens = (await loginResponse.json()) as Record<string, string>;
   expect(tokens).not.toHaveProperty('refresh_token');
   const userResponse = await server.get('/users/me', tokens.access_token);
-  expect(await userResponse.json()).toMatchObject({ username: 'johndoe' });
+  expect(await userResponse.json()).toMatchObject({ username: 'fetched' });
   const cookie = loginResponse.headers.getSetCookie()[0]!.split(';')[0]!;
   const refreshed = await server.post('/auth/refresh', undefined, { ...origin, cookie });
   expect(await refreshed.json()).toEqual({ msg: 'Token refreshed', access_token: expect.any(String), token_type: 'bearer', expires_in: 900 });

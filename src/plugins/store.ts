@@ -1,11 +1,12 @@
 import fp from 'fastify-plugin';
+import { type Config, ConfigError } from '../config.ts';
 import { openStore, type Store } from '../store/store.ts';
 
 const PURGE_EVERY_MS = 60 * 60_000;
 
 /** Opens the store, closes it after the last request, and sweeps out sessions past their absolute end (ASVS 14.2.7). */
 export default fp(async (app) => {
-  const store = openStore(app.config.database);
+  const store = open(app.config);
   app.decorate('store', store);
 
   async function purge() {
@@ -23,6 +24,14 @@ export default fp(async (app) => {
     store.close();
   });
 }, { name: 'store' });
+
+function open({ database }: Config): Store {
+  try {
+    return openStore(database);
+  } catch (error) {
+    throw new ConfigError('DATABASE_URL', `${database.path} cannot be opened (${(error as Error).message})`);
+  }
+}
 
 declare module 'fastify' {
   interface FastifyInstance {

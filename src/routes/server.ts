@@ -18,12 +18,12 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
     return ok;
   };
 
-  app.get('/health', { config: unlimited, schema: alive('getHealth', 'Whether the server can serve', problems.databaseAway()) }, ready);
+  app.get('/health', { config: unlimited, logLevel: 'warn', schema: alive('getHealth', 'Whether the server can serve', problems.databaseAway()) }, ready);
   app.get('/health/ready', {
-    config: unlimited,
+    config: unlimited, logLevel: 'warn',
     schema: alive('getReadiness', 'Whether the server can serve: the database answers, and it is not shutting down', problems.databaseAway()),
   }, ready);
-  app.get('/health/live', { config: unlimited, schema: alive('getLiveness', 'Whether the process answers') }, async () => ok);
+  app.get('/health/live', { config: unlimited, logLevel: 'warn', schema: alive('getLiveness', 'Whether the process answers') }, async () => ok);
 
   app.get('/.well-known/jwks.json', {
     schema: {

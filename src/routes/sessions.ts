@@ -16,7 +16,7 @@ const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String(
 const LogoutQuery = Type.Object({
   scope: Type.Optional(Type.Unsafe<'current' | 'others' | 'all'>({ type: 'string', enum: ['current', 'others', 'all'], default: 'current', description: 'which of one’s sessions to end' })),
 });
-const SessionParams = Type.Object({ id: Type.String({ maxLength: 64, description: 'as in the list' }) });
+const SessionParams = Type.Object({ id: Type.String({ maxLength: 64, description: 'from the list of sessions' }) });
 const Session = Type.Object({
   id: Type.String(),
   device: Type.Union([Type.String(), Type.Null()], { description: 'the User-Agent of the last refresh' }),

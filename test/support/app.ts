@@ -18,10 +18,10 @@ export const DAY_MS = 86_400_000;
 type Answer = Awaited<ReturnType<App['inject']>>;
 export type TestApp = Awaited<ReturnType<typeof startApp>>;
 
-/** A folder that is gone after the test. */
-export function temporaryFolder(): string {
+/** A folder that is gone after the test, or after what is named. */
+export function temporaryFolder(after: (remove: () => void) => void = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 

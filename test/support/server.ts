@@ -5,13 +5,13 @@ import { TEST_ENVIRONMENT } from './app.ts';
 
 export type Server = Awaited<ReturnType<typeof startServer>>;
 
-/** The server as a process of its own, as `npm start` runs it, on a free port. */
-export async function startServer(env: Record<string, string>) {
+/** The server as a process of its own, as `npm start` runs it, on a free port; it is gone after the test, or after what is named. */
+export async function startServer(env: Record<string, string>, after: (stop: () => Promise<void>) => void = onTestFinished) {
   const child = spawn(process.execPath, ['src/server.ts'], {
     env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, LOG_LEVEL: 'info', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  onTestFinished(async () => { await kill(child, 'SIGKILL'); });
+  after(async () => { await kill(child, 'SIGKILL'); });
   const output: string[] = [];
   child.stderr.on('data', (chunk: Buffer) => output.push(chunk.toString()));
   const url = await new Promise<string>((resolve, reject) => {

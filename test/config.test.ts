@@ -1,0 +1,133 @@
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ConfigError, EnvironmentSchema, loadConfig } from '../src/config.ts';
+import { temporaryFolder } from './support/app.ts';
+
+const SECRET = 'aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zA';
+type Env = Record<string, string>;
+
+const load = (env: Env) => loadConfig({ DATA_DIR: temporaryFolder(), SECRET_KEY: SECRET, ...env });
+
+/** The refusal, after a check that it names its variable first and shows no value of the environment. */
+function refusalOf(env: Env): string {
+  try {
+    load(env);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    const { message } = error as ConfigError;
+    for (const value of Object.values(env)) if (value.length > 6 && !value.startsWith('sqlite:')) expect(message).not.toContain(value);
+    return message;
+  }
+  throw new Error(`was not refused: ${Object.keys(env).join(', ')}`);
+}
+
+describe('a bad value is refused at start, by the name of its variable, and never shown:', () => {
+  test.each<[string, Env, RegExp]>([
+    ['unknown NODE_ENV', { NODE_ENV: 'prod' }, /^NODE_ENV: must be one of development, production, test$/],
+    ['NODE_ENV in another case', { NODE_ENV: 'Production' }, /^NODE_ENV: must be one of/],
+    ['ALGORITHM none', { ALGORITHM: 'none' }, /^ALGORITHM: must be one of HS256, ES256, EdDSA, RS256$/],
+    ['ALGORITHM HS512', { ALGORITHM: 'HS512' }, /^ALGORITHM: must be one of/],
+    ['unknown LOG_LEVEL', { LOG_LEVEL: 'verbose' }, /^LOG_LEVEL: must be one of/],
+    ['unknown COOKIE_SAMESITE', { COOKIE_SAMESITE: 'loose-one' }, /^COOKIE_SAMESITE: must be one of strict, lax, none$/],
+    ['unknown REFRESH_TOKEN_IN_BODY', { REFRESH_TOKEN_IN_BODY: 'sometimes' }, /^REFRESH_TOKEN_IN_BODY: must be one of auto, never, always$/],
+    ['a cookie that browsers would drop', { COOKIE_SAMESITE: 'none', COOKIE_SECURE: 'never' }, /^COOKIE_SECURE: must not be never with COOKIE_SAMESITE=none/],
+    ['PORT in words', { PORT: 'eighty-eighty' }, /^PORT: expected integer$/],
+    ['PORT in hexadecimal', { PORT: '0x1F90' }, /^PORT: expected integer$/],
+    ['PORT with a fraction', { PORT: '80.5' }, /^PORT: expected integer$/],
+    ['PORT too high', { PORT: '65536' }, /^PORT: expected integer to be less or equal to 65535$/],
+    ['a limit that would be read as 1', { RATE_LIMIT_PER_MINUTE: '1e3' }, /^RATE_LIMIT_PER_MINUTE: expected integer$/],
+    ['no limit', { RATE_LIMIT_PER_MINUTE: '0' }, /^RATE_LIMIT_PER_MINUTE: expected integer to be greater/],
+    ['a switch in words', { RATE_LIMIT_ENABLED: 'nope, please' }, /^RATE_LIMIT_ENABLED: expected boolean$/],
+    ['a life with a unit', { ACCESS_TOKEN_EXPIRE_MINUTES: '15m' }, /^ACCESS_TOKEN_EXPIRE_MINUTES: expected number$/],
+    ['an endless life', { ACCESS_TOKEN_EXPIRE_MINUTES: 'Infinity' }, /^ACCESS_TOKEN_EXPIRE_MINUTES: expected number$/],
+    ['no life', { ACCESS_TOKEN_EXPIRE_MINUTES: '0' }, /^ACCESS_TOKEN_EXPIRE_MINUTES: expected number to be greater/],
+    ['a negative life', { REFRESH_TOKEN_EXPIRE_DAYS: '-7' }, /^REFRESH_TOKEN_EXPIRE_DAYS: expected number to be greater/],
+    ['a session longer than browsers keep its cookie', { SESSION_EXPIRE_DAYS: '401' }, /^SESSION_EXPIRE_DAYS: expected number to be less or equal to 400$/],
+    ['a session shorter than its idle time', { SESSION_EXPIRE_DAYS: '6' }, /^SESSION_EXPIRE_DAYS: must not be less than REFRESH_TOKEN_EXPIRE_DAYS$/],
+    ['a grace of half an access token’s life', { REFRESH_GRACE_SECONDS: '450' }, /^REFRESH_GRACE_SECONDS: must be under half of ACCESS_TOKEN_EXPIRE_MINUTES, that is under 450$/],
+    ['a grace too long for a short life', { ACCESS_TOKEN_EXPIRE_MINUTES: '1' }, /^REFRESH_GRACE_SECONDS: must be under half/],
+    ['a password length under the floor', { PASSWORD_MIN_LENGTH: '7' }, /^PASSWORD_MIN_LENGTH: expected integer to be greater or equal to 8$/],
+    ['a hash below OWASP’s floor', { ARGON2_MEMORY_KIB: '19455' }, /^ARGON2_MEMORY_KIB: must be at least 19456 with ARGON2_TIME_COST=2 \(OWASP\)$/],
+    ['a hash of one pass with too little memory', { ARGON2_TIME_COST: '1' }, /^ARGON2_MEMORY_KIB: must be at least 47104/],
+    ['a hash of many passes with too little memory', { ARGON2_TIME_COST: '50', ARGON2_MEMORY_KIB: '7167' }, /^ARGON2_MEMORY_KIB: must be at least 7168/],
+    ['a hash below the floor in production', { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '8' }, /^ARGON2_MEMORY_KIB: must be at least 19456/],
+    ['another database', { DATABASE_URL: 'mysql://user:hunter2@host/name' }, /^DATABASE_URL: must look like sqlite:PATH/],
+    ['PostgreSQL, yet', { DATABASE_URL: 'postgres://user:hunter2@host/name' }, /^DATABASE_URL: PostgreSQL is not supported yet/],
+    ['a database without a path', { DATABASE_URL: 'sqlite:' }, /^DATABASE_URL: must look like/],
+    ['a database with a host', { DATABASE_URL: 'sqlite://app.db' }, /^DATABASE_URL: must look like/],
+    ['a database that is gone with the process', { DATABASE_URL: 'sqlite::memory:' }, /^DATABASE_URL: must look like/],
+    ...['*', 'null', 'https://*.example.com', 'https://app.example.com/', 'https://app.example.com/path', 'https://app.example.com?x', 'app.example.org', 'ftp://app.example.com', 'file:///tmp/x',
+      'https://user:hunter2@example.com', 'https://APP.example.com', 'https://app.example.com:443', 'https://app.example.com, *', 'javascript:alert(1)',
+    ].map((value): [string, Env, RegExp] => [`origin ${value}`, { ALLOWED_ORIGINS: value }, /^ALLOWED_ORIGINS: must be a list of origins/]),
+    ...['true', '1', '*', 'loopback', '0/0', '0.0.0.0/0', '::/0', '0.0.0.0/1', '10.0.0.0/7', '::/1', '::/80', '::ffff:0:0/96', '0:0:0:0:0:ffff:0:0/96', '::ffff:10.0.0.0/8', '1::/7', 'ff::/8', 'fc00::/7', '8000::/1', '10.0.0.0/33', 'fd00::/129', '10.0.0.0/08', '10.0.0.0/8/8', '10.0.0.0/255.0.0.0',
+      '999.1.1.1', '1.2.3', ':::', 'fe80::1%eth0/64', '10.0.0.1,', '10.0.0.1, ::/0', 'proxy.example.com',
+    ].map((value): [string, Env, RegExp] => [`proxy ${value}`, { TRUST_PROXY: value }, /^TRUST_PROXY: must be false, or a list of addresses/]),
+  ])('%s', (_name, env, message) => {
+    expect(refusalOf(env)).toMatch(message);
+  });
+});
+
+describe('values that may come from files', () => {
+  const file = (content: string) => {
+    const path = join(temporaryFolder(), 'value');
+    writeFileSync(path, content);
+    return path;
+  };
+
+  test('are read from NAME_FILE, without the line end that editors add', () => {
+    expect(loadConfig({ DATA_DIR: temporaryFolder(), SECRET_KEY_FILE: file(`${SECRET}\n`) }).secrets).toEqual(load({}).secrets);
+    expect(load({ DATABASE_URL_FILE: file('sqlite:/tmp/other.db\n') }).database).toEqual({ dialect: 'sqlite', path: '/tmp/other.db' });
+  });
+
+  test('are refused when both forms are given, when the file cannot be read, and when it is empty: no key is made up instead', () => {
+    expect(refusalOf({ SECRET_KEY_FILE: file(SECRET) })).toBe('SECRET_KEY: is set, and so is SECRET_KEY_FILE; set one of them');
+    for (const [content, reason] of [['', 'is an empty file'], [' \n', 'is an empty file'], [null, 'cannot be read (ENOENT)']] as const) {
+      const folder = temporaryFolder();
+      expect(() => loadConfig({ DATA_DIR: folder, SECRET_KEY_FILE: content === null ? join(folder, 'missing') : file(content) })).toThrow(new ConfigError('SECRET_KEY_FILE', reason));
+      expect(readdirSync(folder)).toEqual([]);
+    }
+    expect(refusalOf({ JWT_PRIVATE_KEY_FILE: temporaryFolder(), ALGORITHM: 'ES256' })).toBe('JWT_PRIVATE_KEY_FILE: cannot be read (EISDIR)');
+  });
+});
+
+describe('what is accepted', () => {
+  test('with nothing set: limits on, strict cookies, no proxy, no foreign origin, OWASP’s hash, the data folder for its owner only', () => {
+    const folder = join(temporaryFolder(), 'data');
+    const config = loadConfig({ DATA_DIR: folder });
+    expect(config).toMatchObject({
+      production: false, host: 'localhost', port: 8000, logLevel: 'info', accessTokenMs: 900_000, idleMs: 7 * 86_400_000, absoluteMs: 30 * 86_400_000, graceMs: 30_000,
+      refreshTokenInBody: 'auto', cookie: { sameSite: 'strict', secure: 'auto' }, allowedOrigins: [], trustProxy: false, argon2: { memoryCost: 19_456, timeCost: 2, parallelism: 1 },
+      rateLimit: { credentialsPerMinute: 20, tokensPerMinute: 120, perMinute: 600 }, database: { dialect: 'sqlite', path: join(folder, 'keyturn.db') },
+    });
+    expect(config.secrets.signingKeys[0].algorithm).toBe('HS256');
+    expect(statSync(folder).mode & 0o777).toBe(0o700);
+  });
+
+  test('empty values, as container files have them, count as not set', () => {
+    const empty = Object.fromEntries(Object.keys(EnvironmentSchema.properties).map((name) => [name, ' ']));
+    const folder = temporaryFolder();
+    expect(loadConfig({ ...empty, DATA_DIR: folder })).toEqual(loadConfig({ DATA_DIR: folder }));
+  });
+
+  test('a grace just under half of the access token’s life, and none', () => {
+    expect(load({ REFRESH_GRACE_SECONDS: '449' }).graceMs).toBe(449_000);
+    expect(load({ REFRESH_GRACE_SECONDS: '0', ACCESS_TOKEN_EXPIRE_MINUTES: '0.05' }).graceMs).toBe(0);
+  });
+
+  test.each([['46 MiB and one pass', '47104', '1'], ['12 MiB and three', '12288', '3'], ['9 MiB and four', '9216', '4'], ['7 MiB and five', '7168', '5']])('a hash of %s, OWASP’s equals', (_name, memory, passes) => {
+    expect(load({ NODE_ENV: 'production', ARGON2_MEMORY_KIB: memory, ARGON2_TIME_COST: passes }).argon2.memoryCost).toBe(Number(memory));
+  });
+
+  test('the two spellings of an SQLite address, relative and absolute', () => {
+    const pathOf = (url: string) => load({ DATABASE_URL: url }).database.path;
+    expect(['sqlite:app.db', 'sqlite:///./app.db', 'sqlite:///app.db', 'sqlite:./app.db'].map(pathOf)).toEqual(Array(4).fill(join(process.cwd(), 'app.db')));
+    expect(['sqlite:/data/app.db', 'sqlite:////data/app.db'].map(pathOf)).toEqual(['/data/app.db', '/data/app.db']);
+  });
+
+  test('lists of origins and of proxies', () => {
+    expect(load({ ALLOWED_ORIGINS: ' https://app.example.com, http://localhost:3000 ,' }).allowedOrigins).toEqual(['https://app.example.com', 'http://localhost:3000']);
+    expect(load({ TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1,::1/128, fd00::/8' }).trustProxy).toEqual(['127.0.0.1', '10.0.0.0/8', '::1', '::1/128', 'fd00::/8']);
+    expect(load({ TRUST_PROXY: 'false' }).trustProxy).toBe(false);
+  });
+});
