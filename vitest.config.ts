@@ -1,12 +1,23 @@
 import { defineConfig } from 'vitest/config';
+import { postgresPrograms } from './test/support/postgres.ts';
+
+const shared = {
+  isolate: false, // one app and one database per test is isolation enough
+  testTimeout: 30_000,
+  hookTimeout: 30_000,
+};
+
+/** What speaks to a database runs on both; the rest once. */
+const ON_BOTH = ['test/{accounts,sessions,logout,access-tokens,cookies,problems,rate-limits,logs}.test.ts', 'test/faults/{races,crash}.test.ts', 'test/store/store.test.ts'];
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    isolate: false, // one app and one database per test is isolation enough
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
-    reporters: ['default'],
+    projects: [
+      { test: { ...shared, name: 'sqlite', include: ['test/**/*.test.ts'], exclude: ['test/postgres/**'] } },
+      postgresPrograms()
+        ? { test: { ...shared, name: 'postgres', include: [...ON_BOTH, 'test/postgres/**/*.test.ts'], exclude: ['test/postgres/missing.test.ts'], globalSetup: 'test/support/postgres-project.ts' } }
+        : { test: { ...shared, name: 'postgres', include: ['test/postgres/missing.test.ts'] } },
+    ],
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],

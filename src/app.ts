@@ -7,6 +7,7 @@ import core from './plugins/core.ts';
 import docs from './plugins/docs.ts';
 import draining from './plugins/draining.ts';
 import jsonBody from './plugins/json-body.ts';
+import metrics from './plugins/metrics.ts';
 import origins from './plugins/origins.ts';
 import problems, { answerClientError, answerFrameworkError } from './plugins/problems.ts';
 import rateLimits from './plugins/rate-limits.ts';
@@ -43,6 +44,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
   }).withTypeProvider<TypeBoxTypeProvider>();
 
   await app.register(core, { config, now });
+  await app.register(metrics);
   await app.register(problems);
   await app.register(requestLog);
   await app.register(securityHeaders);

@@ -1,9 +1,11 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { unescape } from 'node:querystring';
 import { type Static, Type, TypeGuard } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { loadSecrets, type Secrets } from './secrets.ts';
+import type { DatabaseOptions } from './store/db.ts';
 
 const flag = (fallback: boolean, description: string) =>
   Type.Boolean({ default: fallback, description });
@@ -19,8 +21,12 @@ export const EnvironmentSchema = Type.Object({
   HOST: text('localhost', 'address to listen on; the container image sets 0.0.0.0'),
   PORT: integer(8000, 0, 65535, 'port to listen on; 0 takes a free one'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'least severe log line to write; logs are JSON on standard output'),
+  METRICS_PORT: integer(0, 0, 65535, 'port that serves metrics for Prometheus at /metrics, to whoever can reach it; 0 is off'),
+  METRICS_HOST: text('localhost', 'address to serve metrics on'),
   DATA_DIR: text('./data', 'folder of the embedded database and of the generated keys'),
-  DATABASE_URL: text('', 'sqlite:PATH or sqlite:///./app.db; empty means keyturn.db in DATA_DIR. May also be given as DATABASE_URL_FILE'),
+  DATABASE_URL: text('', 'sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database (with ?sslmode=verify-full&sslrootcert=PATH for TLS); empty means keyturn.db in DATA_DIR. May also be given as DATABASE_URL_FILE'),
+  DATABASE_POOL_SIZE: integer(10, 1, 1000, 'connections to PostgreSQL, at most'),
+  DATABASE_TIMEOUT_MS: integer(1500, 100, 60_000, 'how long PostgreSQL may take to give a connection, and to answer a statement; past it the answer is 503'),
   SECRET_KEY: text('', 'at least 32 bytes, base of every secret; a comma-separated list rotates it: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as SECRET_KEY_FILE'),
   ALGORITHM: choice(['HS256', 'ES256', 'EdDSA', 'RS256'], 'HS256', 'signature algorithm of access tokens'),
   JWT_PRIVATE_KEY: text('', 'PEM private keys for ES256, EdDSA or RS256, one after another: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as JWT_PRIVATE_KEY_FILE'),
@@ -45,6 +51,7 @@ export const EnvironmentSchema = Type.Object({
   RATE_LIMIT_CREDENTIALS_PER_MINUTE: integer(20, 1, 1_000_000, 'requests a minute and address to each route that takes a password'),
   RATE_LIMIT_TOKENS_PER_MINUTE: integer(120, 1, 1_000_000, 'requests a minute and address to each other route under /auth: refresh, sign-out, the list of sessions'),
   RATE_LIMIT_PER_MINUTE: integer(600, 1, 1_000_000, 'requests a minute and address to all other routes together'),
+  REDIS_URL: text('', 'redis://user:password@host:port/number, or rediss:// for TLS: copies of the server that share it count rate limits together; while it is away, and if empty, each counts for itself. Valkey will do. May also be given as REDIS_URL_FILE'),
   COMPAT_ROUTES: flag(true, 'answer at /register, /login, /api/login … too'),
   DOCS: flag(true, '/docs, /redoc and /openapi.json'),
 });
@@ -52,7 +59,7 @@ export const EnvironmentSchema = Type.Object({
 export type Environment = Static<typeof EnvironmentSchema>;
 
 /** Values that may come from a file named by `NAME_FILE`, as container secrets do (ASVS 13.3.1). */
-const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL'] as const;
+const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'REDIS_URL'] as const;
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -80,13 +87,14 @@ export function loadConfig(env: Record<string, string | undefined>) {
   checkLifetimes(values);
   checkHashCost(values);
   checkCookie(values);
+  checkMetricsPort(values);
   return {
     production: values.NODE_ENV === 'production',
     host: values.HOST,
     port: values.PORT,
     logLevel: values.LOG_LEVEL,
     dataDir,
-    database: parseDatabaseUrl(values.DATABASE_URL || `sqlite:${resolve(dataDir, 'keyturn.db')}`),
+    database: parseDatabase(values, dataDir),
     secrets: prepareSecrets(values, dataDir),
     jwt: { issuer: values.JWT_ISSUER, audience: values.JWT_AUDIENCE },
     accessTokenMs,
@@ -112,6 +120,9 @@ export function loadConfig(env: Record<string, string | undefined>) {
       tokensPerMinute: values.RATE_LIMIT_TOKENS_PER_MINUTE,
       perMinute: values.RATE_LIMIT_PER_MINUTE,
     },
+    redis: parseRedis(values.REDIS_URL),
+    metricsPort: values.METRICS_PORT,
+    metricsHost: values.METRICS_HOST,
     compatRoutes: values.COMPAT_ROUTES,
     docs: values.DOCS,
   };
@@ -173,11 +184,47 @@ function checkCookie(values: Environment) {
   }
 }
 
-function parseDatabaseUrl(url: string): { dialect: 'sqlite'; path: string } {
-  if (/^postgres(ql)?:/.test(url)) throw new ConfigError('DATABASE_URL', 'PostgreSQL is not supported yet; use sqlite:PATH');
-  const match = /^sqlite:(?:\/\/\/)?(.+)$/.exec(url);
-  if (!match?.[1] || match[1].startsWith('//') || match[1] === ':memory:') throw new ConfigError('DATABASE_URL', 'must look like sqlite:PATH or sqlite:///./app.db');
-  return { dialect: 'sqlite', path: resolve(match[1]) };
+function checkMetricsPort(values: Environment) {
+  if (values.METRICS_PORT !== 0 && values.METRICS_PORT === values.PORT) throw new ConfigError('METRICS_PORT', 'must not be PORT, for metrics are not for everyone');
+}
+
+/** Options of the library are not read from the URL: a query is refused. */
+function parseRedis(text: string) {
+  if (text === '') return null;
+  const url = URL.parse(text);
+  const [, db] = /^\/?(\d{0,4})$/.exec(url?.pathname ?? '') ?? [];
+  if (!url?.hostname || !/^rediss?:$/.test(url.protocol) || db === undefined || /[?#]/.test(text)) {
+    throw new ConfigError('REDIS_URL', 'must look like redis://user:password@host:6379/0, or begin with rediss:// for TLS');
+  }
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(url.port || 6379),
+    db: Number(db),
+    tls: url.protocol === 'rediss:',
+    username: unescape(url.username),
+    password: unescape(url.password),
+  };
+}
+
+function parseDatabase(values: Environment, dataDir: string): DatabaseOptions {
+  const url = values.DATABASE_URL || `sqlite:${resolve(dataDir, 'keyturn.db')}`;
+  if (/^postgres(ql)?:\/\//.test(url)) {
+    if (URL.parse(url)?.hostname === '') throw new ConfigError('DATABASE_URL', 'must look like postgres://user:password@host/database');
+    if (!values.SECRET_KEY) throw new ConfigError('SECRET_KEY', 'must be set with PostgreSQL, for every copy of the server needs the same');
+    return { dialect: 'postgres', url, poolSize: values.DATABASE_POOL_SIZE, timeoutMs: values.DATABASE_TIMEOUT_MS };
+  }
+  const [, path] = /^sqlite:(?:\/\/\/)?(.+)$/.exec(url) ?? [];
+  if (!path || path.startsWith('//') || path === ':memory:') {
+    throw new ConfigError('DATABASE_URL', 'must look like sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database');
+  }
+  return { dialect: 'sqlite', path: resolve(path) };
+}
+
+/** Where the data is, in words that hold no password. */
+export function describeDatabase(database: DatabaseOptions): string {
+  if (database.dialect === 'sqlite') return database.path;
+  const { host, pathname } = new URL(database.url);
+  return `postgres://${host}${pathname}`;
 }
 
 function prepareSecrets(values: Environment, dataDir: string): Secrets {

@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace';
 import { type App, buildApp } from './app.ts';
-import { type Config, ConfigError, loadConfig } from './config.ts';
+import { type Config, ConfigError, describeDatabase, loadConfig } from './config.ts';
 
 const GRACE_MS = 10_000;
 /** By then all that is left are clients that do not read their answers. */
@@ -12,7 +12,7 @@ function welcome(config: Config, address: string): string {
   const post = (path: string) => `curl -X POST ${url}${path} -H 'content-type: application/json' -d`;
   return `
 Keyturn listens on ${url}${config.docs ? ` (documentation: ${url}/docs)` : ''}
-  data  ${config.database.path}
+  data  ${describeDatabase(config.database)}
 ${config.secrets.files.map((file) => `  key   ${file}`).join('\n')}
 
 Try it:
@@ -40,7 +40,7 @@ async function main() {
   const app = await buildApp(config);
   running.app = app;
   const address = await app.listen({ host: config.host, port: config.port });
-  app.log.info({ event: 'started', address, data: config.database.path, keys: config.secrets.files }, 'started');
+  app.log.info({ event: 'started', address, data: describeDatabase(config.database), keys: config.secrets.files }, 'started');
   if (!config.production) console.log(welcome(config, address));
 }
 

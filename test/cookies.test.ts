@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { DatabaseAway } from '../src/store/db.ts';
 import { cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
 
 const CREDENTIALS = { email: 'john@example.com', password: PASSWORD };
@@ -134,7 +135,7 @@ describe('an answer that fails', () => {
       await request({ method: 'POST', url: '/auth/refresh', headers: { cookie, 'content-type': 'application/json' }, payload: '{' }),
       await refreshWith({ cookie }, { refresh_token: 'a'.repeat(17_000) }), await post('/auth/login', { ...CREDENTIALS, password: 'wrong' }, { cookie }),
     ];
-    app.store.sessions.rotate = () => { throw Object.assign(new Error('gone'), { code: 'SQLITE_IOERR' }); };
+    app.store.sessions.rotate = () => { throw new DatabaseAway('gone'); };
     answers.push(await refreshWith({ cookie }), await refreshWith({ cookie }));
     expect(answers.map(({ statusCode }) => statusCode)).toEqual([401, 401, 401, 403, 422, 400, 413, 401, 503, 429]);
     for (const answer of answers) expect(answer.headers['set-cookie']).toBeUndefined();

@@ -6,10 +6,13 @@ import { type Server, startServer } from './support/server.ts';
 
 /** The default settings: nothing configured but where the data goes and a free port. Started once for all documents. */
 let server: Server;
+const cleanUp: (() => unknown)[] = [];
 beforeAll(async () => {
   const defaults = { NODE_ENV: '', LOG_LEVEL: '', RATE_LIMIT_ENABLED: '', ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '' };
-  server = await startServer({ ...defaults, DATA_DIR: temporaryFolder(afterAll) }, afterAll);
+  const later = (work: () => unknown) => void cleanUp.unshift(work);
+  server = await startServer({ ...defaults, DATA_DIR: temporaryFolder(later) }, later);
 });
+afterAll(async () => { for (const work of cleanUp) await work(); });
 
 const run = promisify(execFile);
 const PYTHON = '/usr/bin/python3';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { bearer, cookieOf, PASSWORD, startApp } from './support/app.ts';
+import { DatabaseAway } from '../src/store/db.ts';
 import { listen, sendRaw } from './support/http.ts';
 
 const EMAIL = 'secretive.person@example.com';
@@ -29,7 +30,7 @@ async function live(LOG_LEVEL: string) {
   await refresh(cookie.value);
   await refresh(`${cookie.value.slice(0, -4)}AAAA`);
   await post('/auth/refresh', { refresh_token: cookie.value }, { 'sec-fetch-site': 'cross-site', cookie: `refresh_token=${cookie.value}` });
-  app.store.sessions.findLive = () => { throw Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR' }); };
+  app.store.sessions.findLive = () => { throw new DatabaseAway('disk I/O error'); };
   await get('/users/me', accessToken);
   clock.now += 31_000;
   await refresh(cookie.value);

@@ -5,6 +5,7 @@ import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidatio
 import fp from 'fastify-plugin';
 import { PasswordQueueFull } from '../core/passwords.ts';
 import { type FieldError, Problem, problems } from '../problems.ts';
+import { DatabaseAway } from '../store/db.ts';
 
 const MAX_FIELD_ERRORS = 20;
 /** For answers that no hook has seen: what every other answer gets from the security headers. */
@@ -69,7 +70,7 @@ function toProblem(error: Partial<FastifyError> & Error): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof PasswordQueueFull) return problems.overloaded();
   if (error.validation) return problems.invalidInput(toFieldErrors(error.validation));
-  if (error.code?.startsWith('SQLITE_')) return problems.databaseAway();
+  if (error instanceof DatabaseAway) return problems.databaseAway();
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return problems.unsupportedMediaType();
   if (error.statusCode === 413) return problems.bodyTooLarge();
   if (error.statusCode === 400) return problems.badRequest();

@@ -1,23 +1,33 @@
-import rateLimit from '@fastify/rate-limit';
+import rateLimit, { type FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
+import { ConfigError } from '../config.ts';
 import { problems } from '../problems.ts';
+import { probeLimits, sharedStore } from './rate-limit-stores.ts';
+import { isRefusal, openRedis, type RedisAddress } from './redis.ts';
 
 const COUNTED_ADDRESSES = 50_000;
 
-/** Requests a minute and address (IPv6: a /64): a limit for each auth route, a softer one for all others together. */
+/**
+ * Requests a minute and address (IPv6: a /64): a limit for each auth route, a softer one for all others together. With
+ * REDIS_URL all copies of the server count together; while Redis is away, and without it, each counts for itself.
+ */
 export default fp(async (app) => {
-  const { rateLimit: limits } = app.config;
+  const { rateLimit: limits, redis } = app.config;
   if (!limits) return;
   await app.register(rateLimit, {
     max: limits.perMinute,
     timeWindow: 60_000,
     cache: COUNTED_ADDRESSES,
+    ...(redis ? { store: await shareCounts(app, redis) } : sayLocal(app)),
     enableDraftSpec: true,
     errorResponseBuilder: (_request, { ttl }) => problems.rateLimited(Math.ceil(ttl / 1000)),
-    onExceeded: (request) => request.log.warn({ event: 'rate_limited', ip: request.ip }, 'refused a request over the rate limit'),
+    onExceeded: (request) => {
+      app.metrics.rateLimited.inc();
+      request.log.warn({ event: 'rate_limited', ip: request.ip }, 'refused a request over the rate limit');
+    },
   });
-}, { name: 'rate-limits' });
+}, { name: 'rate-limits', dependencies: ['metrics'] });
 
 /** The `config` of a route that takes a password. */
 export const limitCredentials = (app: FastifyInstance) => limit(app.config.rateLimit && app.config.rateLimit.credentialsPerMinute);
@@ -28,4 +38,37 @@ export const unlimited = { rateLimit: false } as const;
 
 function limit(max: number | false) {
   return max === false ? {} : { rateLimit: { max, cache: COUNTED_ADDRESSES } };
+}
+
+function sayLocal({ config, log }: FastifyInstance) {
+  const level = config.database.dialect === 'postgres' ? 'warn' : 'info';
+  log[level]({ event: 'rate_limits_local' }, 'without REDIS_URL each copy of the server counts for itself');
+  return {};
+}
+
+/** Returns when it is known whether Redis is there. Only messages of errors are logged, for their fields hold the password. */
+async function shareCounts(app: FastifyInstance, address: RedisAddress): Promise<FastifyRateLimitStoreCtor> {
+  const { metrics, log } = app;
+  const link = openRedis(address, {
+    probe: probeLimits,
+    onUp: (again) => {
+      metrics.redisUp.set(1);
+      log.info({ event: again ? 'redis_back' : 'rate_limits_shared' }, again ? 'Redis is back: copies count together again' : 'copies that use this Redis count together');
+    },
+    onDown: (error) => {
+      metrics.redisUp.set(0);
+      log.warn({ event: 'redis_lost', reason: reasonOf(error) }, 'Redis is away: until it is back, each copy counts for itself');
+    },
+  });
+  app.addHook('onClose', async () => link.close());
+  const reason = await link.first;
+  if (reason && isRefusal(reason)) {
+    link.close();
+    throw new ConfigError('REDIS_URL', `Redis refuses it (${reason.message})`);
+  }
+  return sharedStore(link, COUNTED_ADDRESSES, () => metrics.rateLimitFallbacks.inc());
+}
+
+function reasonOf(error: NodeJS.ErrnoException): string {
+  return error.message || (error.code ?? error.name);
 }

@@ -1,12 +1,13 @@
+import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
-import { type Config, ConfigError } from '../config.ts';
+import { ConfigError, describeDatabase } from '../config.ts';
 import { openStore, type Store } from '../store/store.ts';
 
 const PURGE_EVERY_MS = 60 * 60_000;
 
 /** Opens the store, closes it after the last request, and sweeps out sessions past their absolute end (ASVS 14.2.7). */
 export default fp(async (app) => {
-  const store = open(app.config);
+  const store = await open(app);
   app.decorate('store', store);
 
   async function purge() {
@@ -21,15 +22,16 @@ export default fp(async (app) => {
   app.addHook('onReady', async () => sweep());
   app.addHook('onClose', async () => {
     clearInterval(timer);
-    store.close();
+    await store.close();
   });
 }, { name: 'store' });
 
-function open({ database }: Config): Store {
+async function open({ config: { database }, log }: FastifyInstance): Promise<Store> {
+  const onConnectionLost = (error: Error) => log.warn({ event: 'database_connection_lost', err: error }, 'lost an idle connection to the database');
   try {
-    return openStore(database);
+    return await openStore(database, onConnectionLost);
   } catch (error) {
-    throw new ConfigError('DATABASE_URL', `${database.path} cannot be opened (${(error as Error).message})`);
+    throw new ConfigError('DATABASE_URL', `${describeDatabase(database)} cannot be opened (${(error as Error).message})`);
   }
 }
 

@@ -76,6 +76,7 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
   }, async (request, reply) => {
     const result = await login(app, request.body, deviceOf(request));
+    app.metrics.logins.inc({ outcome: result.outcome });
     if (result.outcome === 'refused') {
       request.log.warn({ event: 'login_refused', user_id: result.userId, ip: request.ip }, 'refused a sign-in');
       throw problems.invalidCredentials();

@@ -76,6 +76,7 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
     let result: RefreshResult = { outcome: 'unknown' };
     for (const token of tokens) {
       const next = await refreshSession(app, token, device);
+      if (next.outcome === 'repeated' || next.outcome === 'reused') app.metrics.refreshToken[next.outcome].inc();
       if (next.outcome === 'rotated' || next.outcome === 'repeated') return next;
       if (next.outcome !== 'unknown') result = next;
     }

@@ -2,7 +2,7 @@ import { and, asc, desc, eq, gt, inArray, isNull, lte, ne, sql } from 'drizzle-o
 import type { Db, Step } from './db.ts';
 
 export type Session = Db['schema']['sessions']['$inferSelect'];
-export type RevokedReason = 'logout' | 'ended_by_user' | 'password_changed' | 'refresh_token_reused';
+export type RevokedReason = 'logout' | 'ended_by_user' | 'password_changed' | 'refresh_token_reused' | 'restored';
 export type Rotation = {
   id: string; presentedHash: string; keyId: string; nextHash: string; userAgent: string | null; ip: string; now: number; graceMs: number; idleExpiresAt: number;
 };
@@ -15,7 +15,7 @@ export function sessionStatements(db: Db) {
   const revocation = { revokedAt: sql`${at('now')}`, revokedReason: sql`${at('reason')}` };
 
   const insert = db.prepare('insert_session', (query) => query.insert(sessions).select(
-    query.select({
+    db.locked(query.select({
       id: sql<string>`${at('id')}`.as('id'),
       userId: users.id,
       tokenHash: sql<string>`${at('tokenHash')}`.as('token_hash'),
@@ -31,7 +31,7 @@ export function sessionStatements(db: Db) {
       ip: sql<string>`${at('ip')}`.as('ip'),
       createdAt: sql<number>`${at('now')}`.as('created_at'),
       lastUsedAt: sql<number>`${at('now')}`.as('last_used_at'),
-    }).from(users).where(and(eq(users.id, at('userId')), eq(users.passwordHash, at('passwordHash')))),
+    }).from(users).where(and(eq(users.id, at('userId')), eq(users.passwordHash, at('passwordHash')))).$dynamic()),
   ).returning({ id: sessions.id }));
 
   const rotate = db.prepare('rotate_session', (query) => query.update(sessions).set({

@@ -1,13 +1,13 @@
 import { sql } from 'drizzle-orm';
-import { openDb, type Step } from './db.ts';
+import { type DatabaseOptions, openDb, type Step } from './db.ts';
 import { sessionStatements } from './sessions.ts';
 import { userStatements } from './users.ts';
 
-export type Store = ReturnType<typeof openStore>;
+export type Store = Awaited<ReturnType<typeof openStore>>;
 
 /** The statements of the product on one open database. */
-export function openStore(database: { path: string }) {
-  const db = openDb(database.path);
+export async function openStore(database: DatabaseOptions, onConnectionLost?: (error: Error) => void) {
+  const db = await openDb(database, onConnectionLost);
   const ping = db.prepare('ping', (query) => query.select({ one: sql<number>`1` }).from(db.schema.users).limit(1));
   return {
     users: userStatements(db),

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { parseRefreshToken } from '../../src/core/refresh-tokens.ts';
 import { openStore } from '../../src/store/store.ts';
-import { PASSWORD, temporaryFolder } from '../support/app.ts';
+import { loadConfig } from '../../src/config.ts';
+import { databaseFor, PASSWORD, temporaryFolder, TEST_ENVIRONMENT } from '../support/app.ts';
 import { type Server, startServer, tokensIn } from '../support/server.ts';
 
 const ROUNDS = 200;
@@ -17,9 +18,9 @@ async function startWithUser() {
 const refresh = (server: Server, refreshToken: string) => server.post('/auth/refresh', { refresh_token: refreshToken });
 
 async function storedSession(folder: string, refreshToken: string) {
-  const store = openStore({ path: `${folder}/keyturn.db` });
+  const store = await openStore(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)) }).database);
   const row = await store.sessions.find(parseRefreshToken(refreshToken)!.sessionId);
-  store.close();
+  await store.close();
   return row!.session;
 }
 

@@ -1,10 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { InjectOptions } from 'fastify';
-import { onTestFinished } from 'vitest';
+import { inject, onTestFinished } from 'vitest';
 import { type App, buildApp } from '../../src/app.ts';
 import { loadConfig } from '../../src/config.ts';
+import { query } from './postgres.ts';
 
 /** Cheap password hashes and no limits; all else as in production. */
 export const TEST_ENVIRONMENT = {
@@ -14,6 +15,19 @@ export const TEST_ENVIRONMENT = {
 
 export const PASSWORD = 'correct horse battery';
 export const DAY_MS = 86_400_000;
+
+/** The server of the `postgres` project; undefined in the `sqlite` one. */
+const postgres = inject('postgres');
+const databases = new Map<string, string>();
+
+/** What makes a process keep its data in the folder, or in a database of the same name on the test's PostgreSQL. */
+export async function databaseFor(folder: string): Promise<Record<string, string>> {
+  if (postgres === undefined) return {};
+  const name = basename(folder).toLowerCase().replaceAll('-', '_');
+  if (!databases.has(folder)) await query(`${postgres}/postgres`, `CREATE DATABASE ${name}`);
+  databases.set(folder, name);
+  return { DATABASE_URL: `${postgres}/${name}`, SECRET_KEY: 'YSBrZXkgZm9yIHRlc3RzIG9uIFBvc3RncmVTUUwgb25seQ' };
+}
 
 type Answer = Awaited<ReturnType<App['inject']>>;
 export type TestApp = Awaited<ReturnType<typeof startApp>>;
@@ -30,7 +44,7 @@ export async function startApp(env: Record<string, string> = {}) {
   const folder = env.DATA_DIR ?? temporaryFolder();
   const clock = { now: Date.now() };
   const logLines: string[] = [];
-  const app = await buildApp(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...env }), {
+  const app = await buildApp(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...env }), {
     now: () => clock.now,
     logTo: { write: (line) => void logLines.push(line) },
   });

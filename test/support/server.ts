@@ -1,14 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { onTestFinished } from 'vitest';
-import { TEST_ENVIRONMENT } from './app.ts';
+import { databaseFor, TEST_ENVIRONMENT } from './app.ts';
 
 export type Server = Awaited<ReturnType<typeof startServer>>;
 
 /** The server as a process of its own, as `npm start` runs it, on a free port; it is gone after the test, or after what is named. */
 export async function startServer(env: Record<string, string>, after: (stop: () => Promise<void>) => void = onTestFinished) {
   const child = spawn(process.execPath, ['src/server.ts'], {
-    env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, LOG_LEVEL: 'info', ...env },
+    env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, LOG_LEVEL: 'info', ...(env.DATA_DIR && (await databaseFor(env.DATA_DIR))), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   after(async () => { await kill(child, 'SIGKILL'); });

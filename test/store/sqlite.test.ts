@@ -5,34 +5,34 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
 import { expect, onTestFinished, test } from 'vitest';
-import { openDb } from '../../src/store/db.ts';
+import { DatabaseAway, openDb } from '../../src/store/db.ts';
 import { userStatements } from '../../src/store/users.ts';
-import { temporaryFolder } from '../support/app.ts';
+import { PASSWORD, problemOf, startApp, temporaryFolder } from '../support/app.ts';
 
 const user = (id: string) => ({
   id, email: `${id}@example.com`, username: null, usernameKey: null, passwordHash: 'x', roles: '', emailVerifiedAt: null, passwordChangedAt: 0, createdAt: 0,
 });
 
-function open(path = join(temporaryFolder(), 'keyturn.db')) {
-  const db = openDb(path);
+async function open(path = join(temporaryFolder(), 'keyturn.db')) {
+  const db = await openDb({ dialect: 'sqlite', path });
   onTestFinished(() => db.close());
   return { db, users: userStatements(db), path };
 }
 
 test('a commit is on disk before it is answered: WAL with synchronous=FULL, also after the first write', async () => {
-  const { db, users, path } = open();
+  const { db, users, path } = await open();
   await db.transact([users.insert(user('a'))]);
   const pragma = db.prepare('pragma', (query) => query.select({ synchronous: sql<number>`(SELECT synchronous FROM pragma_synchronous)` }).from(db.schema.users));
   expect(await db.read(pragma, {})).toEqual([{ synchronous: 2 }]);
   expect(readFileSync(`${path}-wal`).includes('a@example.com')).toBe(true);
 });
 
-test('a database that cannot be made durable is refused', () => {
-  expect(() => openDb(':memory:')).toThrow(/journal_mode=wal/);
+test('a database that cannot be made durable is refused', async () => {
+  await expect(openDb({ dialect: 'sqlite', path: ':memory:' })).rejects.toThrow(/journal_mode=wal/);
 });
 
 test('writes of one turn share one commit, and one that fails takes no other with it', async () => {
-  const { db, users, path } = open();
+  const { db, users, path } = await open();
   await db.transact([users.insert(user('a'))]);
   const spoil = db.prepare('spoil', (query) => query.insert(db.schema.users).values({ ...user('b'), id: sql.placeholder('id') as never }).returning());
   const results = await Promise.allSettled([
@@ -49,11 +49,11 @@ test('writes of one turn share one commit, and one that fails takes no other wit
 });
 
 test('when the database is locked for too long every waiting write is refused, and later ones work', async () => {
-  const { db, users, path } = open();
+  const { db, users, path } = await open();
   const other = new Database(path);
   other.exec('BEGIN IMMEDIATE');
   const refused = await Promise.allSettled([db.transact([users.insert(user('a'))]), db.transact([users.insert(user('b'))])]);
-  expect(refused.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+  expect(refused).toMatchObject([{ reason: expect.any(DatabaseAway) }, { reason: expect.any(DatabaseAway) }]);
   other.exec('ROLLBACK');
   other.close();
   expect(await db.transact([users.insert(user('a'))])).toEqual([[{ id: 'a' }]]);
@@ -61,10 +61,23 @@ test('when the database is locked for too long every waiting write is refused, a
 
 test('processes that start together on a new database all come up', async () => {
   const path = join(temporaryFolder(), 'keyturn.db');
-  const program = `import { openDb } from './src/store/db.ts'; openDb(process.argv[1]).close();`;
+  const program = `import { openDb } from './src/store/db.ts'; await (await openDb({ dialect: 'sqlite', path: process.argv[1] })).close();`;
   const codes = await Promise.all(Array.from({ length: 3 }, async () => {
     const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program, path], { stdio: 'inherit' });
     return (await once(child, 'exit'))[0] as number;
   }));
   expect(codes).toEqual([0, 0, 0]);
+});
+
+test('when a table is gone the answer is 503, readiness says so, and both recover with it', async () => {
+  const { post, get, register, folder } = await startApp();
+  await register();
+  const other = new Database(`${folder}/keyturn.db`);
+  other.exec('ALTER TABLE users RENAME TO hidden');
+  expect(problemOf(await post('/auth/login', { email: 'john@example.com', password: PASSWORD }))).toBe('503 database_away');
+  expect([problemOf(await get('/health/ready')), (await get('/health/live')).statusCode]).toEqual(['503 database_away', 200]);
+  other.exec('ALTER TABLE hidden RENAME TO users');
+  other.close();
+  expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(200);
+  expect((await get('/health/ready')).statusCode).toBe(200);
 });

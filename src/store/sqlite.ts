@@ -1,0 +1,133 @@
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { drizzle } from 'drizzle-orm/better-sqlite3';
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
+import { type Db, DatabaseAway, type QueryBuilder, type Schema, type Statement, type Step, UNDONE, type Values } from './db.ts';
+import * as schema from './schema/sqlite.ts';
+
+const LOCK_TIMEOUT_MS = 2000;
+export const MIGRATIONS = fileURLToPath(new URL('../../drizzle/sqlite', import.meta.url));
+
+/** The embedded database: one file in WAL mode, whose commits are on disk before they are answered. */
+export async function openSqlite(path: string): Promise<Db> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const connection = new Database(path, { timeout: LOCK_TIMEOUT_MS });
+  const db = drizzle(connection);
+  configure(connection);
+  migrateOnce(() => migrate(db, { migrationsFolder: MIGRATIONS }));
+  const commitInGroup = groupCommit(connection);
+  return {
+    schema: schema as unknown as Schema,
+    prepare(name, build) {
+      type Prepared = { execute(values: Values): { sync(): never[] } };
+      const prepared = build(db as unknown as QueryBuilder).prepare(name) as unknown as Prepared;
+      return { run: (values) => prepared.execute(values).sync(), build };
+    },
+    locked: (select) => select,
+    read: async (statement, values) => orAway(() => rowsOf(statement, values)),
+    write: (statement, values) => commitInGroup(() => rowsOf(statement, values)),
+    async transact(steps) {
+      try {
+        return await commitInGroup(() => steps.map(runStep));
+      } catch (error) {
+        if (error === UNDONE) return null;
+        throw error;
+      }
+    },
+    close: async () => void connection.close(),
+  };
+}
+
+/** Statements of this dialect run at once. */
+function rowsOf<Row>(statement: Statement<Row>, values: Values): Row[] {
+  return statement.run(values) as Row[];
+}
+
+function runStep({ statement, values, must }: Step): unknown[] {
+  const rows = rowsOf(statement, values);
+  if (must && rows.length === 0) throw UNDONE;
+  return rows;
+}
+
+/** SQLite's own errors mean that the file cannot be had: locked for too long, disk full, input or output failed. */
+function orAway<Result>(run: () => Result): Result {
+  try {
+    return run();
+  } catch (error) {
+    throw error instanceof Database.SqliteError ? new DatabaseAway(error.code, { cause: error }) : error;
+  }
+}
+
+/**
+ * WAL with synchronous=FULL, set in this order: better-sqlite3 is compiled to fall back to NORMAL in WAL mode, and then
+ * a power cut brings back sessions whose end was already answered.
+ */
+function configure(connection: Database.Database) {
+  const settings = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1, fullfsync: 1, checkpoint_fullfsync: 1 };
+  for (const [name, value] of Object.entries(settings)) connection.pragma(`${name} = ${value}`);
+  for (const [name, value] of Object.entries(settings)) {
+    const actual = connection.pragma(name, { simple: true });
+    if (actual !== value) throw new Error(`SQLite did not take ${name}=${value} (it says ${String(actual)}); is the database on a network file system?`);
+  }
+}
+
+/** Two processes that start together may both try; the one that lost finds the work done when it looks again. */
+function migrateOnce(run: () => void) {
+  try {
+    run();
+  } catch {
+    run(); // reached only in a race of processes, which coverage does not see
+  }
+}
+
+/**
+ * Group commit: the writes that arrive in one turn of the event loop share one transaction and one flush to disk, each
+ * in a savepoint of its own, so that one that fails takes no other with it. Answers go out after COMMIT.
+ */
+function groupCommit(connection: Database.Database) {
+  type Unit = { run(): unknown; resolve(result: never): void; reject(error: unknown): void };
+  const statement = (sql: string) => connection.prepare(sql);
+  const begin = statement('BEGIN IMMEDIATE');
+  const commit = statement('COMMIT');
+  const rollback = statement('ROLLBACK');
+  const savepoint = statement('SAVEPOINT unit');
+  const release = statement('RELEASE unit');
+  const undo = statement('ROLLBACK TO unit');
+  let waiting: Unit[] = [];
+
+  function runUnit(unit: Unit): () => void {
+    savepoint.run();
+    try {
+      const result = unit.run() as never;
+      release.run();
+      return () => unit.resolve(result);
+    } catch (error) {
+      if (!connection.inTransaction) throw error;
+      undo.run();
+      release.run();
+      return () => unit.reject(error);
+    }
+  }
+
+  function flush() {
+    const units = waiting;
+    waiting = [];
+    let settle: (() => void)[];
+    try {
+      begin.run();
+      settle = units.map(runUnit);
+      commit.run();
+    } catch (error) {
+      if (connection.inTransaction) rollback.run();
+      settle = units.map((unit) => () => unit.reject(new DatabaseAway('the transaction failed', { cause: error })));
+    }
+    for (const answer of settle) answer();
+  }
+
+  return <Result>(run: () => Result) => new Promise<Result>((resolve, reject) => {
+    if (waiting.length === 0) setImmediate(flush);
+    waiting.push({ run, resolve, reject });
+  });
+}

@@ -1,0 +1,28 @@
+import { sql } from 'drizzle-orm';
+import { expect, onTestFinished, test } from 'vitest';
+import { DatabaseAway, openDb } from '../../src/store/db.ts';
+import { databaseFor, temporaryFolder } from '../support/app.ts';
+
+async function open(poolSize = 2, timeoutMs = 300) {
+  const { DATABASE_URL: url } = await databaseFor(temporaryFolder());
+  const db = await openDb({ dialect: 'postgres', url: url!, poolSize, timeoutMs });
+  onTestFinished(() => db.close());
+  return db;
+}
+
+test('a mistake in a statement is not taken for an absent database, alone or in a transaction', async () => {
+  const db = await open();
+  const wrong = db.prepare('wrong', (query) => query.select({ none: sql`${sql.placeholder('none')}::int / 0` }).from(sql`(VALUES (1)) AS one`));
+  await expect(db.read(wrong, { none: 1 })).rejects.toMatchObject({ cause: { code: '22012' } });
+  await expect(db.transact([{ statement: wrong, values: { none: 1 } }, { statement: wrong, values: { none: 1 } }])).rejects.not.toBeInstanceOf(DatabaseAway);
+});
+
+test('a statement that takes too long, or waits too long for a connection, is given up, and the pool heals by itself', async () => {
+  const db = await open(1);
+  const slow = db.prepare('slow', (query) => query.select({ slept: sql`pg_sleep(${sql.placeholder('seconds')}::float)` }).from(sql`(VALUES (1)) AS one`));
+  const started = performance.now();
+  const results = await Promise.allSettled([db.read(slow, { seconds: 2 }), db.read(slow, { seconds: 2 }), db.transact([{ statement: slow, values: { seconds: 2 } }, { statement: slow, values: { seconds: 2 } }])]);
+  expect(performance.now() - started).toBeLessThan(2000);
+  for (const result of results) expect(result).toMatchObject({ reason: expect.any(DatabaseAway) });
+  expect(await db.read(slow, { seconds: 0 })).toHaveLength(1);
+});

@@ -1,0 +1,132 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { loadConfig } from '../../src/config.ts';
+import { openStore } from '../../src/store/store.ts';
+import { databaseFor, temporaryFolder, TEST_ENVIRONMENT } from '../support/app.ts';
+
+/** The contract of the store: the same on every dialect. */
+async function openTestStore() {
+  const folder = temporaryFolder();
+  const { database } = loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)) });
+  const store = await openStore(database);
+  onTestFinished(() => store.close());
+  return store;
+}
+
+const NOW = 1_795_000_000_000;
+const user = (id: string, email: string | null = `${id}@example.com`) => ({
+  id, email, username: null, usernameKey: null, passwordHash: `hash of ${id}`, roles: 'admin editor', emailVerifiedAt: null, passwordChangedAt: NOW, createdAt: NOW,
+});
+const session = (id: string, userId: string) => ({
+  id, userId, passwordHash: `hash of ${userId}`, tokenHash: `${id}-0`, keyId: 'key', userAgent: 'Ünïcode 🦊', ip: '2001:db8::1', now: NOW, idleExpiresAt: NOW + 1000, expiresAt: NOW + 10_000,
+});
+const rotation = (id: string, from: number, now = NOW) => ({
+  id, presentedHash: `${id}-${from}`, nextHash: `${id}-${from + 1}`, keyId: 'key', userAgent: null, ip: '127.0.0.1', now, graceMs: 100, idleExpiresAt: now + 1000,
+});
+
+async function storeWithSession() {
+  const store = await openTestStore();
+  await store.transact([store.users.insert(user('ada')), store.sessions.insert(session('one', 'ada'))]);
+  return store;
+}
+
+test('what is written is read back whole', async () => {
+  const store = await storeWithSession();
+  expect(await store.users.find('ada')).toEqual(user('ada'));
+  const { now, passwordHash, ...columns } = session('one', 'ada');
+  expect(passwordHash).toBe(user('ada').passwordHash);
+  expect((await store.sessions.find('one'))?.session).toEqual({
+    ...columns, generation: 0, burstGeneration: 0, rotatedAt: now, revokedAt: null, revokedReason: null, createdAt: now, lastUsedAt: now,
+  });
+  expect(await store.users.find('nobody')).toBeUndefined();
+  expect(await store.sessions.find('none')).toBeUndefined();
+});
+
+test('an identifier is given once, and several accounts may have none', async () => {
+  const store = await openTestStore();
+  const results = await Promise.all(['a', 'b', 'c', 'd'].map((id) => store.transact([store.users.insert(user(id, 'same@example.com'))])));
+  expect(results.filter((rows) => rows !== null)).toHaveLength(1);
+  for (const id of ['x', 'y']) expect(await store.transact([store.users.insert(user(id, null))])).not.toBeNull();
+  expect(await store.users.findByIdentifier(null, null)).toEqual([]);
+  expect(await store.users.findByIdentifier('same@example.com', null)).toHaveLength(1);
+});
+
+test('a transaction of which a step that must has no row leaves nothing behind', async () => {
+  const store = await storeWithSession();
+  expect(await store.transact([store.users.insert(user('bob')), store.users.insert(user('ada'))])).toBeNull();
+  expect(await store.transact([store.users.insert(user('bob')), store.sessions.insert({ ...session('two', 'bob'), passwordHash: 'another' })])).toBeNull();
+  expect(await store.users.find('bob')).toBeUndefined();
+  expect(await store.transact([store.users.insert(user('bob')), store.sessions.insert(session('two', 'bob'))])).toEqual([[{ id: 'bob' }], [{ id: 'two' }]]);
+});
+
+test('of rotations that race one gets the row, and the roles with it', async () => {
+  const store = await storeWithSession();
+  const rows = await Promise.all(Array.from({ length: 20 }, () => store.sessions.rotate(rotation('one', 0))));
+  expect(rows.filter(Boolean)).toEqual([{ id: 'one', userId: 'ada', expiresAt: NOW + 10_000, createdAt: NOW, roles: 'admin editor' }]);
+  expect((await store.sessions.find('one'))?.session).toMatchObject({ generation: 1, tokenHash: 'one-1', userAgent: null, ip: '127.0.0.1' });
+});
+
+test('a burst begins with a rotation more than the grace after the last', async () => {
+  const store = await storeWithSession();
+  const bursts = [];
+  for (const [from, now] of [[0, NOW + 50], [1, NOW + 150], [2, NOW + 251], [3, NOW + 300]] as const) {
+    await store.sessions.rotate(rotation('one', from, now));
+    bursts.push((await store.sessions.find('one'))?.session.burstGeneration);
+  }
+  expect(bursts).toEqual([0, 0, 2, 2]);
+});
+
+test.each([
+  ['another token', { presentedHash: 'other' }], ['another key', { keyId: 'other' }], ['a session that is idle too long', { now: NOW + 1000 }],
+  ['a session at its absolute end', { now: NOW + 10_000 }], ['another session', { id: 'none' }],
+])('%s does not rotate', async (_name, change) => {
+  const store = await storeWithSession();
+  expect(await store.sessions.rotate({ ...rotation('one', 0), ...change })).toBeUndefined();
+});
+
+test('an ended session does not rotate, is not live, is not listed, and keeps its first reason', async () => {
+  const store = await storeWithSession();
+  await store.transact([store.users.insert(user('eve')), store.sessions.insert(session('hers', 'eve'))]);
+  const end = (userId: string, reason: 'logout' | 'ended_by_user') => store.transact([store.sessions.revoke({ id: 'one', userId, reason, now: NOW })]);
+  expect(await end('eve', 'logout')).toEqual([[]]);
+  expect((await store.sessions.findLive('one', NOW))?.user.id).toBe('ada');
+  expect(await end('ada', 'logout')).toEqual([[{ id: 'one' }]]);
+  expect(await end('ada', 'ended_by_user')).toEqual([[]]);
+  expect(await store.sessions.rotate(rotation('one', 0))).toBeUndefined();
+  expect(await store.sessions.findLive('one', NOW)).toBeUndefined();
+  expect(await store.sessions.list('ada', NOW)).toEqual([]);
+  expect((await store.sessions.find('one'))?.session).toMatchObject({ revokedAt: NOW, revokedReason: 'logout' });
+  expect(await store.sessions.list('eve', NOW)).toHaveLength(1);
+});
+
+test('the others, or all, end together, of one user only', async () => {
+  const store = await storeWithSession();
+  await store.transact([store.users.insert(user('eve')), store.sessions.insert(session('hers', 'eve'))]);
+  for (const id of ['two', 'three']) await store.transact([store.sessions.insert(session(id, 'ada'))]);
+  const [ended = []] = (await store.transact([store.sessions.revokeOthers({ userId: 'ada', keptId: 'two', reason: 'logout', now: NOW })])) ?? [];
+  expect(ended).toHaveLength(2);
+  expect((await store.sessions.list('ada', NOW)).map(({ id }) => id)).toEqual(['two']);
+  await store.transact([store.sessions.revokeAll({ userId: 'ada', reason: 'logout', now: NOW })]);
+  expect(await store.sessions.list('ada', NOW)).toEqual([]);
+  expect(await store.sessions.list('eve', NOW)).toHaveLength(1);
+});
+
+test('a sign-in that races a change of the password never leaves a session of the old one behind', async () => {
+  const store = await storeWithSession();
+  for (let round = 0; round < 50; round += 1) {
+    const [oldHash, newHash] = [round === 0 ? 'hash of ada' : `hash ${round - 1}`, `hash ${round}`];
+    const logins = ['a', 'b', 'c'].map((name) => store.transact([store.sessions.insert({ ...session(`${name}${round}`, 'ada'), passwordHash: oldHash })]));
+    const change = store.transact([
+      store.users.replacePasswordHash({ id: 'ada', oldHash, newHash, changedAt: NOW }), store.sessions.revokeAll({ userId: 'ada', reason: 'password_changed', now: NOW }),
+    ]);
+    const late = ['d', 'e', 'f'].map((name) => store.transact([store.sessions.insert({ ...session(`${name}${round}`, 'ada'), passwordHash: oldHash })]));
+    await Promise.all([change, ...logins, ...late]);
+    expect(await store.sessions.list('ada', NOW)).toEqual([]);
+  }
+});
+
+test('only sessions past their absolute end are purged', async () => {
+  const store = await storeWithSession();
+  expect(await store.sessions.purge(NOW + 9_999)).toBe(0);
+  expect(await store.sessions.purge(NOW + 10_000)).toBe(1);
+  await store.ping();
+});

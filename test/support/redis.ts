@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { Redis } from 'ioredis';
+import { describe, onTestFinished } from 'vitest';
+import { freePort } from './postgres.ts';
+
+const program = ['/usr/bin/redis-server', '/usr/bin/valkey-server'].find((path) => existsSync(path)) ?? '';
+const PASSWORD = 'a password of Redis';
+
+/** A suite that needs Redis. Where there is none it is skipped, and its name says why. */
+export const describeWithRedis: (name: string, tests: () => void) => void = program
+  ? (name, tests) => describe(name, tests)
+  : (name, tests) => describe.skip(`${name} (skipped: there is neither /usr/bin/redis-server nor /usr/bin/valkey-server)`, tests);
+
+export type RedisServer = Awaited<ReturnType<typeof startRedis>>;
+
+/** A real Redis of the test's own, that keeps nothing. It can be killed and started again, on the same port. */
+export async function startRedis(after: (stop: () => Promise<void>) => void = onTestFinished) {
+  const port = await freePort();
+  const url = `redis://:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/1`;
+  const launch = async (password = PASSWORD) => {
+    const child = spawn(program, ['--port', `${port}`, '--bind', '127.0.0.1', '--requirepass', password, '--save', '', '--appendonly', 'no', '--dir', tmpdir()], { stdio: ['ignore', 'pipe', 'ignore'] });
+    let said = '';
+    await new Promise<void>((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`Redis ended with ${code}: ${said}`)));
+      child.stdout.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        if (said.includes('Ready to accept connections')) resolve();
+      });
+    });
+    return child;
+  };
+  let child = await launch();
+  const kill = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL'); // ends a stopped process, too
+    await once(child, 'exit');
+  };
+  after(kill);
+  return {
+    url, port, kill,
+    password: PASSWORD,
+    start: async (password?: string) => { child = await launch(password); },
+    /** Hangs: connections stay open, and new ones are accepted by the system, but nothing is answered. */
+    stop: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
+    /** What one command answers. */
+    async command(name: string, ...args: string[]): Promise<unknown> {
+      const client = new Redis(url);
+      try {
+        return await client.call(name, ...args);
+      } finally {
+        client.disconnect();
+      }
+    },
+  };
+}
