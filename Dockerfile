@@ -30,6 +30,7 @@ COPY --from=development /app/node_modules/redoc/bundles/redoc.standalone.js /app
 COPY --chmod=644 package.json LICENSE ./
 COPY --chmod=755 drizzle drizzle
 COPY --chmod=755 src src
+RUN ln -s /app/src/cli.ts /usr/local/bin/keyturn
 # The user node, as a number: Kubernetes' runAsNonRoot cannot check a name.
 USER 1000:1000
 EXPOSE 8000

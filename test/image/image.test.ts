@@ -88,6 +88,11 @@ describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_T
     expect(await check(await freePort())).toBe(1);
   });
 
+  test('has the operator’s command in its PATH', async () => {
+    const { status, output } = await runCommand(['keyturn', 'help']);
+    expect([status, output]).toEqual([0, expect.stringContaining('copy the live SQLite database')]);
+  });
+
   test('holds the server and what it needs at run time, nothing else', async () => {
     const files = (await runCommand(['find', '/app', '-type', 'f', '-printf', '%P\\n'])).output.trim().split('\n');
     expect([...new Set(files.map((file) => file.split('/')[0]))].sort()).toEqual(['LICENSE', 'drizzle', 'node_modules', 'package.json', 'src']);
