@@ -53,7 +53,7 @@ describe('a bad value is refused at start, by the name of its variable, and neve
     ['a hash of many passes with too little memory', { ARGON2_TIME_COST: '50', ARGON2_MEMORY_KIB: '7167' }, /^ARGON2_MEMORY_KIB: must be at least 7168/],
     ['a hash below the floor in production', { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '8' }, /^ARGON2_MEMORY_KIB: must be at least 19456/],
     ['another database', { DATABASE_URL: 'mysql://user:hunter2@host/name' }, /^DATABASE_URL: must look like sqlite:PATH/],
-    ['PostgreSQL without a key that all copies share', { DATABASE_URL: 'postgres://user:hunter2@host/name' }, /^SECRET_KEY: must be set with PostgreSQL/],
+    ['PostgreSQL without a key that all copies share', { SECRET_KEY: '', DATABASE_URL: 'postgres://user:hunter2@host/name' }, /^SECRET_KEY: must be set with PostgreSQL/],
     ['PostgreSQL without a host', { DATABASE_URL: 'postgres:///name' }, /^DATABASE_URL: must look like/],
     ['a database without a path', { DATABASE_URL: 'sqlite:' }, /^DATABASE_URL: must look like/],
     ['a database with a host', { DATABASE_URL: 'sqlite://app.db' }, /^DATABASE_URL: must look like/],
