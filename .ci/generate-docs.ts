@@ -1,7 +1,7 @@
 /** Writes .env.example and the README's table of configuration from the schema in src/config.ts. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { TSchema } from '@sinclair/typebox';
-import { type Environment, EnvironmentSchema } from '../src/config.ts';
+import { type Environment, EnvironmentSchema } from '../src/environment.ts';
 
 /** The variable that opens each group. */
 const GROUPS: Partial<Record<keyof Environment, string>> = {

@@ -2,61 +2,11 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { unescape } from 'node:querystring';
-import { type Static, Type, TypeGuard } from '@sinclair/typebox';
+import { TypeGuard } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { type Environment, EnvironmentSchema } from './environment.ts';
 import { loadSecrets, type Secrets } from './secrets.ts';
 import type { DatabaseOptions } from './store/db.ts';
-
-const flag = (fallback: boolean, description: string) =>
-  Type.Boolean({ default: fallback, description });
-const integer = (fallback: number, minimum: number, maximum: number, description: string) =>
-  Type.Integer({ default: fallback, minimum, maximum, description });
-const text = (fallback: string, description: string) => Type.String({ default: fallback, description });
-const choice = <const T extends string>(values: T[], fallback: NoInfer<T>, description: string) =>
-  Type.Union(values.map((value) => Type.Literal(value)), { default: fallback, description });
-
-/** Every variable that Keyturn reads, with its default; `.env.example` and the README's table are generated from it. */
-export const EnvironmentSchema = Type.Object({
-  NODE_ENV: choice(['development', 'production', 'test'], 'development', 'production always marks cookies Secure; test allows cheap password hashes'),
-  HOST: text('localhost', 'address to listen on; the container image sets 0.0.0.0'),
-  PORT: integer(8000, 0, 65535, 'port to listen on; 0 takes a free one'),
-  LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'least severe log line to write; logs are JSON on standard output'),
-  METRICS_PORT: integer(0, 0, 65535, 'port that serves metrics for Prometheus at /metrics, to whoever can reach it; 0 is off'),
-  METRICS_HOST: text('localhost', 'address to serve metrics on'),
-  DATA_DIR: text('./data', 'folder of the embedded database and of the generated keys'),
-  DATABASE_URL: text('', 'sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database (with ?sslmode=verify-full&sslrootcert=PATH for TLS); empty means keyturn.db in DATA_DIR. May also be given as DATABASE_URL_FILE'),
-  DATABASE_POOL_SIZE: integer(10, 1, 1000, 'connections to PostgreSQL, at most'),
-  DATABASE_TIMEOUT_MS: integer(1500, 100, 60_000, 'how long PostgreSQL may take to give a connection, and to answer a statement; past it the answer is 503'),
-  SECRET_KEY: text('', 'at least 32 bytes, base of every secret; a comma-separated list rotates it: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as SECRET_KEY_FILE'),
-  ALGORITHM: choice(['HS256', 'ES256', 'EdDSA', 'RS256'], 'HS256', 'signature algorithm of access tokens'),
-  JWT_PRIVATE_KEY: text('', 'PEM private keys for ES256, EdDSA or RS256, one after another: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as JWT_PRIVATE_KEY_FILE'),
-  JWT_ISSUER: text('keyturn', 'iss claim of access tokens'),
-  JWT_AUDIENCE: text('keyturn', 'aud claim of access tokens'),
-  ACCESS_TOKEN_EXPIRE_MINUTES: Type.Number({ default: 15, minimum: 0.05, maximum: 1440, description: 'life of an access token' }),
-  REFRESH_TOKEN_EXPIRE_DAYS: Type.Number({ default: 7, exclusiveMinimum: 0, maximum: 365, description: 'a session ends when it was not refreshed for so long (idle time-out)' }),
-  SESSION_EXPIRE_DAYS: Type.Number({ default: 30, exclusiveMinimum: 0, maximum: 400, description: 'a session ends so long after sign-in, however often it was refreshed (absolute time-out)' }),
-  REFRESH_GRACE_SECONDS: Type.Number({ default: 30, minimum: 0, maximum: 3600, description: 'for so long a superseded refresh token is answered with the current one; 0 is the strict mode. Must be under half the life of an access token' }),
-  REFRESH_TOKEN_IN_BODY: choice(['auto', 'never', 'always'], 'auto', 'whether the refresh token is also in the JSON answer; auto: only for requests that no browser sent'),
-  COOKIE_SAMESITE: choice(['strict', 'lax', 'none'], 'strict', 'SameSite of the refresh cookie; none adds Partitioned, for single-page apps on another site'),
-  COOKIE_SECURE: choice(['auto', 'always', 'never'], 'auto', 'Secure and the __Host- prefix of the refresh cookie; auto: in production, and on https'),
-  ALLOWED_ORIGINS: text('', 'comma-separated origins of browser apps that are not served from this origin, such as http://localhost:3000'),
-  TRUST_PROXY: text('false', 'false, or the addresses or CIDR ranges of the reverse proxies whose X-Forwarded-* headers count'),
-  ARGON2_MEMORY_KIB: integer(19456, 8, 4_194_304, 'memory of one argon2id hash'),
-  ARGON2_TIME_COST: integer(2, 1, 100, 'passes of one argon2id hash'),
-  ARGON2_PARALLELISM: integer(1, 1, 64, 'lanes of one argon2id hash'),
-  PASSWORD_QUEUE_LIMIT: integer(100, 0, 100_000, 'password hashes that may wait for a core; past it the answer is 503'),
-  PASSWORD_MIN_LENGTH: integer(8, 8, 256, 'fewest characters of a password; NIST SP 800-63B-4 asks for 15 where the password is the only factor'),
-  PASSWORD_REQUIRE_LETTER_AND_DIGIT: flag(false, 'ask for a letter and a digit in passwords; NIST and OWASP ASVS advise against it'),
-  RATE_LIMIT_ENABLED: flag(true, 'rate limits; false exists for tests'),
-  RATE_LIMIT_CREDENTIALS_PER_MINUTE: integer(20, 1, 1_000_000, 'requests a minute and address to each route that takes a password'),
-  RATE_LIMIT_TOKENS_PER_MINUTE: integer(120, 1, 1_000_000, 'requests a minute and address to each other route under /auth: refresh, sign-out, the list of sessions'),
-  RATE_LIMIT_PER_MINUTE: integer(600, 1, 1_000_000, 'requests a minute and address to all other routes together'),
-  REDIS_URL: text('', 'redis://user:password@host:port/number, or rediss:// for TLS: copies of the server that share it count rate limits together; while it is away, and if empty, each counts for itself. Valkey will do. May also be given as REDIS_URL_FILE'),
-  COMPAT_ROUTES: flag(true, 'answer at /register, /login, /api/login … too'),
-  DOCS: flag(true, '/docs, /redoc and /openapi.json'),
-});
-
-export type Environment = Static<typeof EnvironmentSchema>;
 
 /** Values that may come from a file named by `NAME_FILE`, as container secrets do (ASVS 13.3.1). */
 const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'REDIS_URL'] as const;
@@ -208,14 +158,19 @@ function parseRedis(text: string) {
 
 function parseDatabase(values: Environment, dataDir: string): DatabaseOptions {
   const url = values.DATABASE_URL || `sqlite:${resolve(dataDir, 'keyturn.db')}`;
-  if (/^postgres(ql)?:\/\//.test(url)) {
-    if (URL.parse(url)?.hostname === '') throw new ConfigError('DATABASE_URL', 'must look like postgres://user:password@host/database');
-    if (!values.SECRET_KEY) throw new ConfigError('SECRET_KEY', 'must be set with PostgreSQL, for every copy of the server needs the same');
-    return { dialect: 'postgres', url, poolSize: values.DATABASE_POOL_SIZE, timeoutMs: values.DATABASE_TIMEOUT_MS };
+  const database = parseDatabaseUrl('DATABASE_URL', url, { poolSize: values.DATABASE_POOL_SIZE, timeoutMs: values.DATABASE_TIMEOUT_MS });
+  if (database.dialect === 'postgres' && !values.SECRET_KEY) {
+    throw new ConfigError('SECRET_KEY', 'must be set with PostgreSQL, for every copy of the server needs the same');
   }
+  return database;
+}
+
+/** @throws ConfigError with the name under which the address was given */
+export function parseDatabaseUrl(name: string, url: string, pool: { poolSize: number; timeoutMs: number }): DatabaseOptions {
+  if (/^postgres(ql)?:\/\//.test(url) && URL.parse(url)?.hostname) return { dialect: 'postgres', url, ...pool };
   const [, path] = /^sqlite:(?:\/\/\/)?(.+)$/.exec(url) ?? [];
   if (!path || path.startsWith('//') || path === ':memory:') {
-    throw new ConfigError('DATABASE_URL', 'must look like sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database');
+    throw new ConfigError(name, 'must look like sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database');
   }
   return { dialect: 'sqlite', path: resolve(path) };
 }

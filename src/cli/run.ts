@@ -1,6 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
-import { ConfigError, loadConfig } from '../config.ts';
+import { ConfigError, loadConfig, parseDatabaseUrl } from '../config.ts';
 import { Refusal } from '../store/files.ts';
 import { backup } from './backup.ts';
 import { type Command, COMMON_OPTIONS, type Context, type Options, parseOptions, UsageError } from './command.ts';
@@ -9,6 +8,7 @@ import { move } from './move.ts';
 import { type Output, showProgress } from './progress.ts';
 import { restore } from './restore.ts';
 
+const DATABASE_TIMEOUT_MS = 10_000;
 const COMMANDS: Record<string, Command> = { backup, restore, move };
 
 export type Environment = Record<string, string | undefined>;
@@ -71,15 +71,7 @@ function parseRest(name: string, command: Command, args: string[]): { values: Op
 function contextOf(request: Exclude<Request, { page: string }>, env: Environment, progress: Context['progress']): Context {
   return {
     ...request, progress, now: Date.now, config: loadConfig(env),
-    parseDatabase(option, url) {
-      // neither the other database's key nor its file is needed to copy rows
-      const others = { ...env, DATABASE_URL: url, DATABASE_URL_FILE: undefined, SECRET_KEY_FILE: undefined, SECRET_KEY: randomBytes(48).toString('hex') };
-      try {
-        return loadConfig(others).database;
-      } catch (error) {
-        throw error instanceof ConfigError ? new UsageError(error.message.replace('DATABASE_URL:', option)) : error;
-      }
-    },
+    parseDatabase: (option, url) => parseDatabaseUrl(option, url, { poolSize: 1, timeoutMs: DATABASE_TIMEOUT_MS }),
   };
 }
 

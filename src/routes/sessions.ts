@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Device } from '../core/core.ts';
 import { endSession, findLiveSession, findSessionByToken, listSessions, logout, type RefreshResult, refreshSession } from '../core/sessions.ts';
 import { bearerToken } from '../plugins/access-tokens.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
@@ -61,8 +60,7 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     const { tokens, byCookie } = presentedTokens(request, request.body.refresh_token);
     if (tokens.length === 0) throw problems.refreshTokenMissing();
-    const result = await refreshFirst(tokens, deviceOf(request));
-    logRefresh(request, result);
+    const result = await refreshFirst(request, tokens);
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
       return { msg: 'Token refreshed', ...answerTokens(app, request, reply, result.issued, byCookie) };
     }
@@ -72,10 +70,11 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   });
 
   /** Several cookies are each tried, the newest first, until one is good; if none is, the last finding counts. */
-  async function refreshFirst(tokens: string[], device: Device): Promise<RefreshResult> {
+  async function refreshFirst(request: FastifyRequest, tokens: string[]): Promise<RefreshResult> {
     let result: RefreshResult = { outcome: 'unknown' };
     for (const token of tokens) {
-      const next = await refreshSession(app, token, device);
+      const next = await refreshSession(app, token, deviceOf(request));
+      logRefresh(request, next);
       if (next.outcome === 'repeated' || next.outcome === 'reused') app.metrics.refreshToken[next.outcome].inc();
       if (next.outcome === 'rotated' || next.outcome === 'repeated') return next;
       if (next.outcome !== 'unknown') result = next;
