@@ -19,7 +19,7 @@ export const EnvironmentSchema = Type.Object({
   DATA_DIR: text('./data', 'folder of the embedded database and of the generated keys'),
   DATABASE_URL: text('', 'sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database (with ?sslmode=verify-full&sslrootcert=PATH for TLS); empty means keyturn.db in DATA_DIR. May also be given as DATABASE_URL_FILE'),
   DATABASE_POOL_SIZE: integer(10, 1, 1000, 'connections to PostgreSQL, at most'),
-  DATABASE_TIMEOUT_MS: integer(1500, 100, 60_000, 'how long PostgreSQL may take to give a connection, and to answer a statement; past it the answer is 503'),
+  DATABASE_TIMEOUT_MS: integer(900, 100, 60_000, 'how long PostgreSQL may take to give a connection, and then to answer a statement; past it the answer is 503'),
   SECRET_KEY: text('', 'at least 32 bytes, base of every secret; a comma-separated list rotates it: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as SECRET_KEY_FILE'),
   ALGORITHM: choice(['HS256', 'ES256', 'EdDSA', 'RS256'], 'HS256', 'signature algorithm of access tokens'),
   JWT_PRIVATE_KEY: text('', 'PEM private keys for ES256, EdDSA or RS256, one after another: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as JWT_PRIVATE_KEY_FILE'),

@@ -51,7 +51,7 @@ export type DatabaseOptions =
   | { dialect: 'postgres'; url: string; poolSize: number; timeoutMs: number };
 
 /** Opens the database and brings its schema up to date. */
-export function openDb(options: DatabaseOptions, onConnectionLost: (error: Error) => void = () => undefined): Promise<Db> {
+export function openDb(options: DatabaseOptions, onConnectionLost?: (error: Error) => void): Promise<Db> {
   return options.dialect === 'sqlite' ? openSqlite(options.path) : openPostgres(options, onConnectionLost);
 }
 

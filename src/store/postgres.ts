@@ -21,11 +21,11 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
  * and no session state is kept, so a pooler in transaction mode may stand between. A lost connection is not retried,
  * because what was asked may have been done: the caller answers 503, and a repeated request finds out.
  */
-export async function openPostgres({ url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, onConnectionLost: (error: Error) => void): Promise<Db> {
+export async function openPostgres({ url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, onConnectionLost?: (error: Error) => void): Promise<Db> {
   const pool = new pg.Pool({
     connectionString: url, max: poolSize, connectionTimeoutMillis: timeoutMs, query_timeout: timeoutMs, keepAlive: true, application_name: 'keyturn',
   });
-  pool.on('error', onConnectionLost);
+  pool.on('error', (error) => onConnectionLost?.(error)); // an error event without a listener would end the process
   await migrate(url);
   const query = drizzle(pool) as unknown as QueryBuilder;
   return {

@@ -14,7 +14,7 @@ async function startOwnCluster(): Promise<{ cluster: Cluster; server: Server }> 
   const cluster = await startCluster();
   onTestFinished(() => cluster.stop());
   await query(cluster.url('postgres'), 'CREATE DATABASE keyturn');
-  const server = await startServer({ DATA_DIR: temporaryFolder(), DATABASE_URL: cluster.url('keyturn'), SECRET_KEY: 'YSBrZXkgZm9yIHRlc3RzIG9uIFBvc3RncmVTUUwgb25seQ' });
+  const server = await startServer({ DATA_DIR: temporaryFolder(), DATABASE_URL: cluster.url('keyturn'), DATABASE_TIMEOUT_MS: '', SECRET_KEY: 'YSBrZXkgZm9yIHRlc3RzIG9uIFBvc3RncmVTUUwgb25seQ' });
   return { cluster, server };
 }
 
@@ -78,6 +78,7 @@ test(`PostgreSQL restarted ${RESTARTS} times without a shutdown, under load: eve
   }
   expect(recoveries.sort((a, b) => a - b)[RESTARTS / 2]).toBeLessThan(2000);
   expect(slowest.ms).toBeLessThan(PATIENCE_MS);
+  console.info(JSON.stringify({ recoveriesMs: recoveries.map(Math.round), slowestMs: Math.round(slowest.ms), signOuts: answered.reduce((sum, { ended }) => sum + ended.length, 0) }));
 }, 120_000);
 
 test('while PostgreSQL is away or hangs, requests are refused with 503 and Retry-After, readiness is red, liveness is green', async () => {
@@ -86,7 +87,9 @@ test('while PostgreSQL is away or hangs, requests are refused with 503 and Retry
   cluster.freeze();
   const started = performance.now();
   const answers = await Promise.all([server.get('/users/me', access_token), server.post('/auth/login', { username: 'john', password: PASSWORD }), server.get('/health/ready')]);
-  expect(performance.now() - started).toBeLessThan(4000);
+  const tookMs = performance.now() - started;
+  expect(tookMs).toBeLessThan(PATIENCE_MS);
+  console.info(JSON.stringify({ refusedAfterMs: Math.round(tookMs) }));
   for (const answer of answers) expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '2']);
   expect((await server.get('/health/live')).status).toBe(200);
   cluster.thaw();
