@@ -51,6 +51,8 @@ async function runAlone({ statement, values, must }: Step): Promise<unknown[][] 
 async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | null> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  const onError = (error: Error) => { broken = error; }; // without a listener it would end the process
+  client.on('error', onError);
   try {
     await client.query('BEGIN');
     const query = drizzle(client) as unknown as QueryBuilder;
@@ -67,6 +69,7 @@ async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | 
     if (error === UNDONE) return null;
     throw error;
   } finally {
+    if (!broken) client.off('error', onError);
     client.release(broken);
   }
 }

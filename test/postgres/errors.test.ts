@@ -26,3 +26,14 @@ test('a statement that takes too long, or waits too long for a connection, is gi
   for (const result of results) expect(result).toMatchObject({ reason: expect.any(DatabaseAway) });
   expect(await db.read(slow, { seconds: 0 })).toHaveLength(1);
 });
+
+test('a connection that is cut in the middle of a transaction undoes it, and hurts nobody else', async () => {
+  const db = await open(2, 2000);
+  const { users } = db.schema;
+  const insert = db.prepare('insert', (query) => query.insert(users).values({ id: 'half', email: null, username: null, usernameKey: null, passwordHash: '', roles: '', emailVerifiedAt: null, passwordChangedAt: 0, createdAt: 0 }).returning({ id: users.id }));
+  const cut = db.prepare('cut', (query) => query.select({ done: sql`pg_terminate_backend(pg_backend_pid())` }).from(sql`(VALUES (1)) AS one`));
+  const find = db.prepare('find', (query) => query.select({ id: users.id }).from(users));
+  await expect(db.transact([{ statement: insert, values: {} }, { statement: cut, values: {} }])).rejects.toBeInstanceOf(DatabaseAway);
+  expect(await db.read(find, {})).toEqual([]);
+  expect(await db.transact([{ statement: insert, values: {} }, { statement: find, values: {} }])).toEqual([[{ id: 'half' }], [{ id: 'half' }]]);
+});
