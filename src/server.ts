@@ -32,9 +32,11 @@ async function main() {
   const running: { app?: App } = {};
   closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ err, signal }) => {
     const { app } = running;
-    if (err) (app?.log ?? console).error(err, 'an unexpected error ends the process');
-    else app?.log.info({ event: 'stopping', signal }, 'finishing what is in flight');
-    if (app) await drain(app);
+    if (err && !app) console.error(err);
+    if (!app) return;
+    if (err) app.log.fatal({ event: 'crash', err }, 'an unexpected error ends the process');
+    else app.log.info({ event: 'stopping', signal }, 'finishing what is in flight');
+    await drain(app);
   });
   const config = loadConfig(process.env);
   const app = await buildApp(config);
