@@ -1,3 +1,5 @@
+import { STATUS_CODES } from 'node:http';
+
 /** One failed rule of a request; `pointer` is a JSON Pointer (RFC 6901) into the body or the query. */
 export type FieldError = { pointer: string; detail: string };
 
@@ -14,6 +16,14 @@ export class Problem extends Error {
     this.code = code;
     this.headers = extra.headers ?? {};
     this.errors = extra.errors;
+  }
+
+  /** The problem details document (RFC 9457 §3). */
+  toDocument(requestId: string) {
+    return {
+      type: `urn:keyturn:problem:${this.code}`, title: STATUS_CODES[this.status], status: this.status, detail: this.message, code: this.code,
+      request_id: requestId, ...(this.errors && { errors: this.errors }),
+    };
   }
 }
 

@@ -103,12 +103,8 @@ export function problemAnswers(...named: Problem[]): object {
   }]));
 }
 
-function toExample({ status, code, message: detail, errors }: Problem): [string, object] {
-  const value = {
-    type: `urn:keyturn:problem:${code}`, title: STATUS_CODES[status], status, detail, code,
-    request_id: '0b5d6f0e-6a57-4c4e-9f0e-3c1d1f1c5a10', ...(errors && { errors }),
-  };
-  return [code, { summary: detail, value }];
+function toExample(problem: Problem): [string, object] {
+  return [problem.code, { summary: problem.message, value: problem.toDocument('0b5d6f0e-6a57-4c4e-9f0e-3c1d1f1c5a10') }];
 }
 
 /** OpenAPI `security` of a route behind `authenticate`. */

@@ -55,15 +55,7 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
 }
 
 function serialize(problem: Problem, requestId: string): string {
-  return JSON.stringify({
-    type: `urn:keyturn:problem:${problem.code}`,
-    title: STATUS_CODES[problem.status],
-    status: problem.status,
-    detail: problem.message,
-    code: problem.code,
-    request_id: requestId,
-    errors: problem.errors,
-  });
+  return JSON.stringify(problem.toDocument(requestId));
 }
 
 function toProblem(error: Partial<FastifyError> & Error): Problem {

@@ -57,7 +57,7 @@ export function verifyDatabase(connection: Database.Database): Record<string, nu
   if (problems[0]?.integrity_check !== 'ok') throw new Error(`it is damaged: ${problems[0]?.integrity_check ?? 'no answer'}`);
   const orphans = connection.pragma('foreign_key_check') as unknown[];
   if (orphans.length > 0) throw new Error(`it is damaged: ${orphans.length} rows refer to rows that are missing`);
-  if (migrationOf(connection) > latestMigration()) throw new Error('it was written by a newer Keyturn; update this one first');
+  if (migrationOf(connection) > latestMigration(MIGRATIONS)) throw new Error('it was written by a newer Keyturn; update this one first');
   return countRows(connection);
 }
 
@@ -68,8 +68,9 @@ export function migrationOf(connection: Database.Database): number {
   return Number(connection.prepare('SELECT max(created_at) FROM __drizzle_migrations').pluck().get());
 }
 
-export function latestMigration(): number {
-  return readMigrationFiles({ migrationsFolder: MIGRATIONS }).at(-1)?.folderMillis ?? 0;
+/** When the newest migration of the folder was made; what a database must have to be of this version. */
+export function latestMigration(migrationsFolder: string): number {
+  return readMigrationFiles({ migrationsFolder }).at(-1)?.folderMillis ?? 0;
 }
 
 /** A table that an older database does not have yet is left out. */

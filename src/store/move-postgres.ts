@@ -1,8 +1,7 @@
 import { type SQL, sql } from 'drizzle-orm';
-import { readMigrationFiles } from 'drizzle-orm/migrator';
 import { PgDialect } from 'drizzle-orm/pg-core';
 import pg from 'pg';
-import { Refusal } from './files.ts';
+import { latestMigration, Refusal } from './files.ts';
 import type { End, Role } from './move.ts';
 import { MIGRATIONS } from './postgres.ts';
 import { columnsOf, type Row, type Table, type Value } from './tables.ts';
@@ -36,7 +35,7 @@ export async function openPostgresEnd(url: string, role: Role): Promise<End> {
     async isCurrent() {
       const [[name] = []] = await rowsOf("SELECT to_regclass('keyturn_migrations')::text", []);
       if (name == null) throw new Error('the PostgreSQL database is not one of Keyturn');
-      return (await rowsOf('SELECT max(created_at) FROM keyturn_migrations', []))[0]?.[0] === latestMigration();
+      return (await rowsOf('SELECT max(created_at) FROM keyturn_migrations', []))[0]?.[0] === latestMigration(MIGRATIONS);
     },
     count: async (table) => (await rowsOf(of(table).count, []))[0]?.[0] as number,
     readAfter: (table, key, limit) => (key ? rowsOf(of(table).next, [...key, limit]) : rowsOf(of(table).first, [limit])),
@@ -63,10 +62,6 @@ function prepare(table: Table) {
 
 function asJson(names: string[], rows: Value[][]): string {
   return JSON.stringify(rows.map((row) => Object.fromEntries(names.map((name, at) => [name, row[at]]))));
-}
-
-function latestMigration(): number {
-  return readMigrationFiles({ migrationsFolder: MIGRATIONS }).at(-1)?.folderMillis ?? 0;
 }
 
 /** An idle server holds no connection, so this sees only one that was at work in the last seconds. */

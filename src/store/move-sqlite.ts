@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3';
 import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
 import { holdAlone, inUse, isBusy, latestMigration, migrationOf } from './files.ts';
 import type { End, Role } from './move.ts';
+import { MIGRATIONS } from './sqlite.ts';
 import { columnsOf, type Row, type Table } from './tables.ts';
 
 /**
@@ -24,7 +25,7 @@ export async function openSqliteEnd(path: string, role: Role): Promise<End> {
   };
   const insertAll = connection.transaction((table: Table, rows: Row[]) => rows.reduce((count, row) => count + of(table).insert(row), 0));
   return {
-    isCurrent: async () => migrationOf(connection) === latestMigration(),
+    isCurrent: async () => migrationOf(connection) === latestMigration(MIGRATIONS),
     count: async (table) => of(table).count.get() as number,
     readAfter: async (table, key, limit) => (key ? of(table).next.all(...key, limit) : of(table).first.all(limit)) as Row[],
     find: async (table, keys) => keys.map((key) => of(table).find.get(key) as Row | undefined).filter((row) => row !== undefined),
