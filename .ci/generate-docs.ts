@@ -10,7 +10,8 @@ const GROUPS: Partial<Record<keyof Environment, string>> = {
   JWT_ISSUER: 'Tokens and sessions',
   COOKIE_SAMESITE: 'Cookies, browsers and proxies',
   ARGON2_MEMORY_KIB: 'Passwords',
-  RATE_LIMIT_ENABLED: 'Rate limits',
+  SMTP_URL: 'Mail',
+  LOGIN_ATTEMPTS_LIMIT: 'Throttles and rate limits',
   COMPAT_ROUTES: 'Routes',
 };
 const BEGIN = '<!-- configuration: made by npm run generate:docs -->';

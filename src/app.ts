@@ -18,6 +18,7 @@ import securityHeaders from './plugins/security-headers.ts';
 import store from './plugins/store.ts';
 import accountRoutes from './routes/accounts.ts';
 import compatRoutes, { rewriteAlias } from './routes/compat.ts';
+import passwordRoutes from './routes/passwords.ts';
 import serverRoutes from './routes/server.ts';
 import sessionRoutes from './routes/sessions.ts';
 import userRoutes from './routes/users.ts';
@@ -59,6 +60,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
   await app.register(docs);
 
   await app.register(accountRoutes);
+  await app.register(passwordRoutes);
   await app.register(sessionRoutes);
   await app.register(userRoutes);
   await app.register(serverRoutes);

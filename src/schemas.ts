@@ -87,6 +87,10 @@ export const bearerProblems = [problems.accessTokenMissing(), problems.accessTok
 /** What every POST, PATCH and DELETE can answer. */
 export const unsafeProblems = [problems.malformedBody(), problems.crossSite(), problems.bodyTooLarge(), problems.unsupportedMediaType(), ...busy];
 
+/** What every route can answer that hashes a password. */
+export const passwordProblems = [problems.overloaded(), ...unsafeProblems];
+export const exampleFault = 'must have at least 8 characters';
+
 const HEADERS: Record<number, string[]> = {
   401: ['WWW-Authenticate'],
   429: ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'],

@@ -2,17 +2,26 @@ import { createHash, createPrivateKey, createPublicKey, createSecretKey, generat
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A key that may be retired by putting a newer one before it (ASVS 13.3.4). */
-export type ChainKey = {
-  /** names the key in a session's row and in a token's header; says nothing about the key */
+/**
+ * What is derived from one SECRET_KEY, by HKDF-SHA-256 (RFC 5869), 32 bytes each; a key object is five times as fast as bytes.
+ * It may be retired by putting a newer one before it (ASVS 13.3.4).
+ */
+export type DerivedKeys = {
+  /** names the keys in a row and in a token's header; says nothing about them */
   id: string;
-  /** from which refresh tokens are derived: HKDF-SHA-256 of SECRET_KEY (RFC 5869), 32 bytes; a key object is five times as fast as bytes */
+  /** from which refresh tokens are derived */
   chainKey: KeyObject;
+  /** from which the tokens of links in mails are derived */
+  linkKey: KeyObject;
+  /** signs the device cookie */
+  deviceKey: KeyObject;
+  /** hashes what is throttled */
+  throttleKey: KeyObject;
 };
 export type SigningKey = { id: string; algorithm: Algorithm; sign: Buffer | string; verify: Buffer | string; jwk: JsonWebKey | null };
 export type Algorithm = 'HS256' | 'ES256' | 'EdDSA' | 'RS256';
 export type Secrets = {
-  chainKeys: [ChainKey, ...ChainKey[]];
+  derivedKeys: [DerivedKeys, ...DerivedKeys[]];
   signingKeys: [SigningKey, ...SigningKey[]];
   /** files in which generated keys are kept, to be told at start */
   files: string[];
@@ -38,17 +47,17 @@ export function loadSecrets(source: Source, dataDir: string): Secrets | Refusal 
   const secrets = (source.SECRET_KEY || kept('secret.key', () => randomBytes(48).toString('hex'))).split(',').map((entry) => entry.trim());
   const weak = secrets.map(weakness).find((reason) => reason !== null);
   if (weak) return { variable: 'SECRET_KEY', problem: weak };
-  const chainKeys = secrets.map(deriveChainKey) as Secrets['chainKeys'];
+  const derivedKeys = secrets.map(deriveKeys) as Secrets['derivedKeys'];
   if (source.ALGORITHM === 'HS256') {
     const signingKeys = secrets.map(hmacSigningKey) as Secrets['signingKeys'];
-    return { chainKeys, signingKeys, files };
+    return { derivedKeys, signingKeys, files };
   }
   const pem = source.JWT_PRIVATE_KEY || kept(`jwt-${source.ALGORITHM.toLowerCase()}.pem`, () => generatePrivateKey(source.ALGORITHM));
   const blocks = pem.match(/-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----/g) ?? [];
   const keys = blocks.map((block) => signingKeyFromPem(block, source.ALGORITHM));
   const refusal = keys.length === 0 ? 'holds no PEM private key' : keys.find((key) => typeof key === 'string');
   if (refusal !== undefined) return { variable: 'JWT_PRIVATE_KEY', problem: refusal };
-  return { chainKeys, signingKeys: keys as Secrets['signingKeys'], files };
+  return { derivedKeys, signingKeys: keys as Secrets['signingKeys'], files };
 }
 
 function weakness(secret: string): string | null {
@@ -65,8 +74,9 @@ function keyId(secret: string): string {
   return derive(secret, 'key id', 9).toString('base64url');
 }
 
-function deriveChainKey(secret: string): ChainKey {
-  return { id: keyId(secret), chainKey: createSecretKey(derive(secret, 'refresh chain', 32)) };
+function deriveKeys(secret: string): DerivedKeys {
+  const key = (label: string) => createSecretKey(derive(secret, label, 32));
+  return { id: keyId(secret), chainKey: key('refresh chain'), linkKey: key('mail link'), deviceKey: key('device cookie'), throttleKey: key('throttle') };
 }
 
 function hmacSigningKey(secret: string): SigningKey {

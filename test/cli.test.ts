@@ -195,9 +195,9 @@ test('a move between SQLite files: refused while served, --live rehearses, rows 
   const server = await startServer(env);
   expect(await cliHere(to, env)).toMatchObject({ code: 3 });
   expect(existsSync(`${folder}/other.db`)).toBe(false);
-  expect(JSON.parse((await cliHere([...to, '--live'], env)).stdout)).toMatchObject({ ok: true, tables: [{ table: 'users', rows: 1, copied: 1 }, { table: 'sessions', rows: 1, copied: 1 }] });
+  expect(JSON.parse((await cliHere([...to, '--live'], env)).stdout)).toMatchObject({ ok: true, tables: expect.arrayContaining([expect.objectContaining({ table: 'users', rows: 1, copied: 1 }), expect.objectContaining({ table: 'sessions', rows: 1, copied: 1 })]) as unknown });
   await server.stop('SIGTERM');
-  expect(JSON.parse((await cliHere(to, env)).stdout)).toMatchObject({ tables: [{ copied: 0, rows: 1 }, { copied: 0, rows: 1 }] });
+  expect(JSON.parse((await cliHere(to, env)).stdout)).toMatchObject({ tables: expect.arrayContaining([expect.objectContaining({ table: 'users', copied: 0, rows: 1 }), expect.objectContaining({ table: 'sessions', copied: 0, rows: 1 })]) as unknown });
   const other = await startServer({ ...env, DATABASE_URL: `sqlite:${folder}/other.db` });
   expect(await cliHere(to, env)).toMatchObject({ code: 3 });
   expect((await other.post('/auth/refresh', { refresh_token: tokens.refreshToken })).status).toBe(200);

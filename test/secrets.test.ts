@@ -45,13 +45,13 @@ describe('SECRET_KEY', () => {
   });
 
   test('says nothing of itself in its id or in what is derived from it', () => {
-    const { chainKeys: [{ id, chainKey }], signingKeys: [signing] } = load({ SECRET_KEY: OLD }).secrets;
+    const { derivedKeys: [{ id, chainKey }], signingKeys: [signing] } = load({ SECRET_KEY: OLD }).secrets;
     expect(id).toMatch(/^[\w-]{12}$/);
     expect(OLD).not.toContain(id);
     expect(chainKey.export()).toHaveLength(32);
     expect(chainKey.export().toString('latin1')).not.toBe(OLD);
     expect(signing.id).toBe(id);
-    expect(load({ SECRET_KEY: NEW }).secrets.chainKeys[0].id).not.toBe(id);
+    expect(load({ SECRET_KEY: NEW }).secrets.derivedKeys[0].id).not.toBe(id);
   });
 });
 
@@ -65,7 +65,7 @@ describe('a generated key', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(readFileSync(path, 'utf8').trim().length).toBeGreaterThanOrEqual(64);
     expect(loadConfig({ DATA_DIR: folder }).secrets).toEqual(first.secrets);
-    expect(load({}).secrets.chainKeys[0].id).not.toBe(first.secrets.chainKeys[0].id);
+    expect(load({}).secrets.derivedKeys[0].id).not.toBe(first.secrets.derivedKeys[0].id);
   });
 
   test('that was damaged is refused, not replaced: a new one would end every session', () => {

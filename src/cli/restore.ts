@@ -25,7 +25,7 @@ async function runRestore({ file, options, config, progress, now }: Context) {
   const result = await restoreDatabase(file, path, {
     force: options.force === true, keepSessions: options['keep-sessions'] === true, now: now(), onProgress: progress('copying pages'),
   });
-  const known = new Set(config.secrets.chainKeys.map(({ id }) => id));
+  const known = new Set(config.secrets.derivedKeys.map(({ id }) => id));
   const withoutKey = Object.entries(result.keys).reduce((sum, [id, sessions]) => (known.has(id) ? sum : sum + sessions), 0);
   const { rows, sessionsEnded, liveSessions, kept } = result;
   return {

@@ -1,6 +1,6 @@
 import type { Session, RevokedReason } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
-import type { ChainKey } from '../secrets.ts';
+import type { DerivedKeys } from '../secrets.ts';
 import type { Core, Device } from './core.ts';
 import { followTo, formatRefreshToken, hashToken, nextToken, parseRefreshToken, randomId, randomSecret, type RefreshToken } from './refresh-tokens.ts';
 
@@ -12,7 +12,7 @@ export type LiveSession = { session: Session; user: User };
 /** A session to be inserted, and what its first answer carries. */
 export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwordHash'>, device: Device) {
   const now = core.now();
-  const key = core.config.secrets.chainKeys[0];
+  const key = core.config.secrets.derivedKeys[0];
   const token = { sessionId: randomId(), generation: 0, secret: randomSecret() };
   const expiresAt = now + core.config.absoluteMs;
   const step = core.store.sessions.insert({
@@ -45,10 +45,10 @@ export type RefreshResult =
 export async function refreshSession(core: Core, presented: string, device: Device): Promise<RefreshResult> {
   const token = parseRefreshToken(presented);
   if (!token) return { outcome: 'unknown' };
-  return (await rotate(core, token, device, core.config.secrets.chainKeys[0])) ?? explain(core, token, device);
+  return (await rotate(core, token, device, core.config.secrets.derivedKeys[0])) ?? explain(core, token, device);
 }
 
-async function rotate(core: Core, token: RefreshToken, device: Device, key: ChainKey): Promise<RefreshResult | null> {
+async function rotate(core: Core, token: RefreshToken, device: Device, key: DerivedKeys): Promise<RefreshResult | null> {
   const next = nextToken(key.chainKey, token);
   const { graceMs, idleMs } = core.config;
   const now = core.now();
@@ -88,8 +88,8 @@ function isExcused(core: Core, session: Session, token: RefreshToken): boolean {
 }
 
 /** A session whose key was taken out of SECRET_KEY is over, too. */
-function keyOf(core: Core, session: Session): ChainKey | undefined {
-  return core.config.secrets.chainKeys.find(({ id }) => id === session.keyId);
+function keyOf(core: Core, session: Session): DerivedKeys | undefined {
+  return core.config.secrets.derivedKeys.find(({ id }) => id === session.keyId);
 }
 
 function isLive(core: Core, session: Session): boolean {

@@ -5,18 +5,17 @@ import { openStore, type Store } from '../store/store.ts';
 
 const PURGE_EVERY_MS = 60 * 60_000;
 
-/** Opens the store, closes it after the last request, and sweeps out sessions past their absolute end (ASVS 14.2.7). */
+/** Opens the store, closes it after the last request, and sweeps out what has expired (ASVS 14.2.7). */
 export default fp(async (app) => {
   const store = await open(app);
   app.decorate('store', store);
 
   async function purge() {
-    let deleted: number;
-    do {
-      deleted = await store.sessions.purge(app.now());
-    } while (deleted === 1000);
+    for (const table of [store.sessions, store.oneTimeTokens, store.throttles]) {
+      while ((await table.purge(app.now())) === 1000);
+    }
   }
-  const sweep = () => void purge().catch((error: unknown) => app.log.error({ event: 'purge_failed', err: error }, 'could not delete old sessions'));
+  const sweep = () => void purge().catch((error: unknown) => app.log.error({ event: 'purge_failed', err: error }, 'could not delete what has expired'));
   const timer = setInterval(sweep, PURGE_EVERY_MS);
   timer.unref();
   app.addHook('onReady', async () => sweep());

@@ -1,11 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import { changePassword, login, register } from '../core/accounts.ts';
+import { register } from '../core/registrations.ts';
+import { login } from '../core/sign-ins.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
-  answer, bearer, bearerProblems, Email, exampleTokens, exampleUser, Message, NewPassword, Password, problemAnswers, setsRefreshCookie, toUser,
-  unsafeProblems, Username, UserTokens,
+  answer, Email, exampleFault, exampleTokens, exampleUser, NewPassword, Password, passwordProblems, problemAnswers, setsRefreshCookie, toUser, Username,
+  UserTokens,
 } from '../schemas.ts';
 import { answerTokens, deviceOf } from './token-answers.ts';
 
@@ -28,20 +29,10 @@ const LoginBody = Type.Object({
   examples: [{ email: 'john@example.com', password: 'securepassword123' }],
 });
 
-const ChangePasswordBody = Type.Object({ old_password: Password, new_password: NewPassword }, {
-  additionalProperties: false,
-  examples: [{ old_password: 'securepassword123', new_password: 'newSecurePassword123' }],
-});
-
-const passwordProblems = [problems.overloaded(), ...unsafeProblems];
-const tooShort = { detail: 'must have at least 8 characters' };
-const registerProblems = [problems.identifierTaken(['email']), problems.invalidInput([{ pointer: '/password', ...tooShort }]), ...passwordProblems];
+const registerProblems = [problems.identifierTaken(['email']), problems.invalidInput([{ pointer: '/password', detail: exampleFault }]), ...passwordProblems];
 const loginProblems = [problems.invalidCredentials(), problems.invalidInput([{ pointer: '/password', detail: 'is required' }]), ...passwordProblems];
-const changeProblems = [
-  problems.invalidCredentials(), problems.invalidInput([{ pointer: '/new_password', ...tooShort }]), ...bearerProblems, ...passwordProblems,
-];
 
-/** Sign-up, sign-in and the change of the password. */
+/** Sign-up and sign-in. */
 const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const config = limitCredentials(app);
 
@@ -83,27 +74,6 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
     }
     request.log.info({ event: 'signed_in', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'signed in');
     return { msg: 'Login successful', user: toUser(result.user), ...answerTokens(app, request, reply, result.issued) };
-  });
-
-  app.post('/auth/change-password', {
-    config,
-    schema: {
-      tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: bearer, body: ChangePasswordBody,
-      description: 'Ends every other session of the user; this one stays.',
-      response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }), ...problemAnswers(...changeProblems) },
-    },
-    preParsing: app.authenticate,
-  }, async (request) => {
-    const { user, session } = request.auth;
-    const { old_password: oldPassword, new_password: newPassword } = request.body;
-    const result = await changePassword(app, user, session.id, { oldPassword, newPassword });
-    if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
-    if (result.outcome === 'wrong_password') {
-      request.log.warn({ event: 'password_change_refused', user_id: user.id, ip: request.ip }, 'refused a change of password');
-      throw problems.invalidCredentials();
-    }
-    request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');
-    return { msg: 'Password changed successfully' };
   });
 };
 export default accountRoutes;

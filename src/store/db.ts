@@ -38,7 +38,8 @@ export type Db = {
   write<Row>(statement: Statement<Row>, values: Values): Promise<Row[]>;
   /**
    * A transaction is a list of statements, never a callback: it cannot wait for anything while it holds locks.
-   * Resolves, after they are durable, with each step's rows; with null, and nothing written, if a `must` step had none.
+   * Resolves, after they are durable, with each step's rows; with null, and nothing written, if a `must` step had none,
+   * or a row would repeat a value that is to be unique.
    * @throws DatabaseAway
    */
   transact(steps: Step[]): Promise<unknown[][] | null>;

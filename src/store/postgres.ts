@@ -12,6 +12,8 @@ export const MIGRATIONS = fileURLToPath(new URL('../../drizzle/pg', import.meta.
 const MIGRATION_LOCK = '0x6b65797475726e';
 /** serialization failure and deadlock: the database undid the transaction and asks to try again */
 const TRY_AGAIN = new Set(['40001', '40P01']);
+/** unique_violation */
+const TAKEN = '23505';
 const TRIES = 5;
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -44,8 +46,13 @@ export async function openPostgres({ url, poolSize, timeoutMs }: Extract<Databas
 
 /** One statement is a transaction of its own, in one round trip. */
 async function runAlone({ statement, values, must }: Step): Promise<unknown[][] | null> {
-  const rows = await statement.run(values);
-  return must && rows.length === 0 ? null : [rows];
+  try {
+    const rows = await statement.run(values);
+    return must && rows.length === 0 ? null : [rows];
+  } catch (error) {
+    if (sqlStateOf(error) === TAKEN) return null;
+    throw error;
+  }
 }
 
 async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | null> {
@@ -66,7 +73,7 @@ async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | 
   } catch (error) {
     if (error !== UNDONE && sqlStateOf(error) === null) broken = error as Error;
     else await client.query('ROLLBACK');
-    if (error === UNDONE) return null;
+    if (error === UNDONE || sqlStateOf(error) === TAKEN) return null;
     throw error;
   } finally {
     if (!broken) client.off('error', onError);

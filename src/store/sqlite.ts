@@ -46,9 +46,17 @@ function rowsOf<Row>(statement: Statement<Row>, values: Values): Row[] {
 }
 
 function runStep({ statement, values, must }: Step): unknown[] {
-  const rows = rowsOf(statement, values);
+  const rows = orTaken(() => rowsOf(statement, values));
   if (must && rows.length === 0) throw UNDONE;
   return rows;
+}
+
+function orTaken<Result>(run: () => Result): Result {
+  try {
+    return run();
+  } catch (error) {
+    throw error instanceof Database.SqliteError && error.code === 'SQLITE_CONSTRAINT_UNIQUE' ? UNDONE : error;
+  }
 }
 
 /** SQLite's own errors mean that the file cannot be had: locked for too long, disk full, input or output failed. */

@@ -1,6 +1,9 @@
 import { sql } from 'drizzle-orm';
 import { type DatabaseOptions, openDb, type Step } from './db.ts';
+import { mailStatements } from './mails.ts';
+import { oneTimeTokenStatements } from './one-time-tokens.ts';
 import { sessionStatements } from './sessions.ts';
+import { throttleStatements } from './throttles.ts';
 import { userStatements } from './users.ts';
 
 export type Store = Awaited<ReturnType<typeof openStore>>;
@@ -12,6 +15,9 @@ export async function openStore(database: DatabaseOptions, onConnectionLost?: (e
   return {
     users: userStatements(db),
     sessions: sessionStatements(db),
+    oneTimeTokens: oneTimeTokenStatements(db),
+    mails: mailStatements(db),
+    throttles: throttleStatements(db),
     /** Runs the steps as one transaction; yields each step's rows, or null if it was undone. Durable when it resolves. */
     transact: (steps: Step[]) => db.transact(steps),
     /** Rejects when the database does not answer. */

@@ -1,11 +1,12 @@
-import { and, eq, or, sql } from 'drizzle-orm';
+import { and, eq, inArray, or, sql } from 'drizzle-orm';
 import type { Db, Step } from './db.ts';
+import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
 
 /** Statements on accounts. Identifiers come in normalised: e-mail in lower case, usernames as their key. */
 export function userStatements(db: Db) {
-  const { users } = db.schema;
+  const { users, throttles } = db.schema;
   const at = sql.placeholder;
 
   const insert = db.prepare('insert_user', (query) => query.insert(users).values({
@@ -17,11 +18,24 @@ export function userStatements(db: Db) {
   const byIdentifier = db.prepare('user_by_identifier', (query) => query.select().from(users)
     .where(or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey')))));
 
+  const forSignIn = db.prepare('user_for_sign_in', (query) => query.select({ user: users, throttle: throttles }).from(sql`(SELECT 1) AS once`)
+    .leftJoin(users, or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey'))))
+    .leftJoin(throttles, inArray(throttles.key, [at('throttleKey'), at('deviceKey')])));
+
   const byId = db.prepare('user_by_id', (query) => query.select().from(users).where(eq(users.id, at('id'))));
 
   const replacePasswordHash = db.prepare('replace_password_hash', (query) => query.update(users)
     .set({ passwordHash: sql`${at('newHash')}`, passwordChangedAt: sql`${at('changedAt')}` })
     .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('oldHash')))).returning({ id: users.id }));
+
+  const rename = db.prepare('rename_user', (query) => query.update(users)
+    .set({ username: sql`${at('username')}`, usernameKey: sql`${at('usernameKey')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
+
+  const verifyEmail = db.prepare('verify_email', (query) => query.update(users)
+    .set({ email: sql`${at('email')}`, emailVerifiedAt: sql`${at('now')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
+
+  const remove = db.prepare('delete_user', (query) => query.delete(users)
+    .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('passwordHash')))).returning({ id: users.id }));
 
   return {
     /** Adds the user, unless an identifier is taken; then the transaction is undone. */
@@ -30,6 +44,24 @@ export function userStatements(db: Db) {
     /** The accounts that hold one of the two identifiers; null matches none. */
     findByIdentifier: (email: string | null, usernameKey: string | null): Promise<User[]> =>
       db.read(byIdentifier, { email, usernameKey }),
+
+    /** Adds the user; no row, if an identifier is taken. */
+    insertIfFree: (user: User): Step => ({ statement: insert, values: user }),
+
+    /** The account of an identifier and the throttles of two keys, in one look-up. */
+    findForSignIn: async (wanted: { email: string | null; usernameKey: string | null; throttleKey: string; deviceKey: string | null }): Promise<{ user: User | undefined; throttles: Throttle[] }> => {
+      const rows = await db.read(forSignIn, wanted);
+      return { user: rows[0]?.user ?? undefined, throttles: rows.flatMap(({ throttle }) => throttle ?? []) };
+    },
+
+    /** Gives the user another username, unless it is taken; then the transaction is undone. */
+    rename: (change: { id: string; username: string; usernameKey: string }): Step => ({ statement: rename, values: change, must: true }),
+
+    /** Gives the user the address, verified, unless another has it; then the transaction is undone. */
+    verifyEmail: (change: { id: string; email: string; now: number }): Step => ({ statement: verifyEmail, values: change, must: true }),
+
+    /** Deletes the user with sessions and tokens, if the password hash is still the one that was verified; otherwise the transaction is undone. */
+    remove: (user: { id: string; passwordHash: string }): Step => ({ statement: remove, values: user, must: true }),
 
     find: async (id: string): Promise<User | undefined> => (await db.read(byId, { id }))[0],
 

@@ -57,7 +57,7 @@ test('SQLite to PostgreSQL and back: no value changes, and the same cookie refre
 
   const there = await cli(['move', '--to', postgres, '--json'], env);
   expect(there).toMatchObject({ code: 0 });
-  expect(JSON.parse(there.stdout)).toMatchObject({ ok: true, tables: [{ table: 'users', rows: 320, copied: 320 }, { table: 'sessions', rows: 620, copied: 620 }] });
+  expect(JSON.parse(there.stdout)).toMatchObject({ ok: true, tables: expect.arrayContaining([expect.objectContaining({ table: 'users', rows: 320, copied: 320 }), expect.objectContaining({ table: 'sessions', rows: 620, copied: 620 })]) as unknown });
   const back = await cliHere(['move', '--to', `sqlite:${folder}/back.db`, '--json'], { ...env, DATABASE_URL: postgres });
   expect(back).toMatchObject({ code: 0 });
   expect(fileRows(join(folder, 'back.db'))).toEqual(fileRows(path));

@@ -1,4 +1,4 @@
-import { index, integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 
 export const users = sqliteTable('users', {
   id: text('id').primaryKey(),
@@ -36,4 +36,48 @@ export const sessions = sqliteTable('sessions', {
 }, (table) => [
   index('sessions_user_id').on(table.userId),
   index('sessions_expires_at').on(table.expiresAt),
+]);
+
+/** At most one live token for each user and purpose: a new one takes the place of the older. */
+export const oneTimeTokens = sqliteTable('one_time_tokens', {
+  userId: text('user_id').notNull().references(() => users.id, { onDelete: 'cascade' }),
+  purpose: text('purpose').notNull(),
+  /** SHA-256 of the token; the token itself is nowhere in the store */
+  tokenHash: text('token_hash').notNull().unique(),
+  /** the address that the token was sent to, and that it proves */
+  email: text('email').notNull(),
+  createdAt: integer('created_at').notNull(),
+  expiresAt: integer('expires_at').notNull(),
+}, (table) => [
+  primaryKey({ columns: [table.userId, table.purpose] }),
+  index('one_time_tokens_expires_at').on(table.expiresAt),
+]);
+
+/** The outbox: a mail is written with its cause, and deleted when the mail server has taken it, or when it is given up. */
+export const mails = sqliteTable('mails', {
+  id: text('id').primaryKey(),
+  template: text('template').notNull(),
+  recipient: text('recipient').notNull(),
+  /** what the template is filled with, as JSON; no secrets */
+  data: text('data').notNull(),
+  /** from which, with the key of that name, the token of the link is made when the mail is sent; null where there is none */
+  tokenSeed: text('token_seed'),
+  keyId: text('key_id'),
+  attempts: integer('attempts').notNull(),
+  dueAt: integer('due_at').notNull(),
+  expiresAt: integer('expires_at').notNull(),
+  createdAt: integer('created_at').notNull(),
+}, (table) => [
+  index('mails_due_at').on(table.dueAt),
+]);
+
+/** Failed attempts in a row, by a hash of what was attempted: no address is in it, and none that does not exist is told apart. */
+export const throttles = sqliteTable('throttles', {
+  key: text('key').primaryKey(),
+  count: integer('count').notNull(),
+  blockedUntil: integer('blocked_until').notNull(),
+  /** then the row is forgotten */
+  expiresAt: integer('expires_at').notNull(),
+}, (table) => [
+  index('throttles_expires_at').on(table.expiresAt),
 ]);

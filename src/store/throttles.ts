@@ -1,0 +1,64 @@
+import { eq, lte, or, and, lt, inArray, sql } from 'drizzle-orm';
+import type { Db, Step } from './db.ts';
+
+export type Throttle = Db['schema']['throttles']['$inferSelect'];
+/** How attempts are counted. Times are milliseconds. */
+export type Policy = {
+  /** from this attempt on there are pauses between them */
+  free: number;
+  /** the first pause; each next one is twice as long */
+  pauseMs: number;
+  longestPauseMs: number;
+  /** so many attempts, and no more */
+  limit: number;
+  /** so long after the last pause the attempts are forgotten */
+  forgetMs: number;
+};
+
+/** Statements on attempts that are counted, by the hash of what was attempted. */
+export function throttleStatements(db: Db) {
+  const { throttles } = db.schema;
+  const at = sql.placeholder;
+  const forgotten = lte(throttles.expiresAt, at('now'));
+  const count = sql`(CASE WHEN ${forgotten} THEN 1 ELSE ${throttles.count} + 1 END)`;
+  const doublings = sql`(${count} - ${at('free')})`;
+  const doubled = sql`(CAST(${at('pauseMs')} AS bigint) << CAST(${doublings} AS integer))`;
+  const pause = sql`(CASE WHEN ${doublings} < 0 THEN 0 WHEN ${doublings} > 20 OR ${doubled} > ${at('longestPauseMs')} THEN ${at('longestPauseMs')} ELSE ${doubled} END)`;
+
+  const take = db.prepare('take_attempt', (query) => query.insert(throttles).values({
+    key: at('key'), count: sql`1`, blockedUntil: at('now'), expiresAt: sql`CAST(${at('now')} AS bigint) + ${at('forgetMs')}`,
+  }).onConflictDoUpdate({
+    target: throttles.key,
+    set: {
+      count,
+      blockedUntil: sql`CAST(${at('now')} AS bigint) + ${pause}`,
+      expiresAt: sql`CAST(${at('now')} AS bigint) + ${pause} + ${at('forgetMs')}`,
+    },
+    setWhere: sql`${or(forgotten, and(lte(throttles.blockedUntil, at('now')), lt(throttles.count, at('limit'))))}`,
+  }).returning());
+
+  const find = db.prepare('find_throttle', (query) => query.select().from(throttles).where(eq(throttles.key, at('key'))));
+
+  const clear = db.prepare('clear_throttle', (query) => query.delete(throttles).where(eq(throttles.key, at('key'))).returning({ key: throttles.key }));
+
+  const purge = db.prepare('purge_throttles', (query) => query.delete(throttles).where(inArray(throttles.key,
+    query.select({ key: throttles.key }).from(throttles).where(forgotten).limit(1000),
+  )).returning({ key: throttles.key }));
+
+  const values = (key: string, now: number, policy: Policy) => ({ key, now, ...policy });
+  return {
+    /** Counts an attempt, unless there is to be none now: then no row. In one statement, so that of many at once no more than those allowed pass. */
+    take: async (key: string, now: number, policy: Policy): Promise<Throttle | undefined> => (await db.write(take, values(key, now, policy)))[0],
+
+    /** The same as a step: the transaction is undone when there is to be no attempt now. */
+    takeStep: (key: string, now: number, policy: Policy): Step => ({ statement: take, values: values(key, now, policy), must: true }),
+
+    find: async (key: string): Promise<Throttle | undefined> => (await db.read(find, { key }))[0],
+
+    /** Forgets the attempts. */
+    clear: (key: string): Step => ({ statement: clear, values: { key } }),
+
+    /** Deletes up to 1000 forgotten rows; yields how many. */
+    purge: async (now: number): Promise<number> => (await db.write(purge, { now })).length,
+  };
+}
