@@ -12,7 +12,7 @@ RUN find node_modules -type f -regextype posix-extended -iregex '.*(\.(map|[cm]?
  && find node_modules/*/prebuilds -mindepth 1 -maxdepth 1 ! -name "linux-$(node -p process.arch)*" -exec rm -r {} + \
  && find node_modules -type d -empty -delete
 # An architecture for which a package has no binary fails here, not at start.
-RUN node -e "require('argon2'); new (require('better-sqlite3'))(':memory:')"
+RUN node -e "require('argon2'); require('bcrypt'); new (require('better-sqlite3'))(':memory:')"
 
 # redoc is a development dependency because it brings a hundred packages; the server reads one file of it.
 FROM packages AS development

@@ -8,7 +8,7 @@ const shared = {
 };
 
 /** What speaks to a database runs on both; the rest once. */
-const ON_BOTH = ['test/{accounts,sessions,logout,access-tokens,cookies,problems,rate-limits,logs,http,json-body,origins,docs,documents,metrics}.test.ts', 'test/faults/{races,crash}.test.ts', 'test/store/store.test.ts'];
+const ON_BOTH = ['test/{accounts,sessions,logout,access-tokens,cookies,problems,rate-limits,logs,http,json-body,origins,docs,documents,metrics,throttle,devices,passwords,old-hashes,cli-users,password-resets,email-verifications,profiles,enumeration,link-pages}.test.ts', 'test/faults/{races,crash,resets}.test.ts', 'test/store/{store,throttles}.test.ts', 'test/mail/{delivery,outbox,safety}.test.ts'];
 
 export default defineConfig({
   test: {

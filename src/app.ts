@@ -3,10 +3,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
 import accessTokens from './plugins/access-tokens.ts';
+import cookies from './plugins/cookies.ts';
 import core from './plugins/core.ts';
+import deviceCookies from './plugins/device-cookies.ts';
 import docs from './plugins/docs.ts';
 import draining from './plugins/draining.ts';
 import jsonBody from './plugins/json-body.ts';
+import mail from './plugins/mail.ts';
 import metrics from './plugins/metrics.ts';
 import origins from './plugins/origins.ts';
 import problems, { answerClientError, answerFrameworkError } from './plugins/problems.ts';
@@ -18,15 +21,27 @@ import securityHeaders from './plugins/security-headers.ts';
 import store from './plugins/store.ts';
 import accountRoutes from './routes/accounts.ts';
 import compatRoutes, { rewriteAlias } from './routes/compat.ts';
+import emailRoutes from './routes/emails.ts';
+import linkPageRoutes from './routes/link-pages.ts';
 import passwordRoutes from './routes/passwords.ts';
+import registrationRoutes from './routes/registrations.ts';
 import serverRoutes from './routes/server.ts';
 import sessionRoutes from './routes/sessions.ts';
 import userRoutes from './routes/users.ts';
 
 export type App = Awaited<ReturnType<typeof buildApp>>;
 
-/** The whole system, ready to listen or to be injected into. `now` yields epoch milliseconds; `logTo` takes the log's lines. */
-export async function buildApp(config: Config, { now = Date.now, logTo }: { now?: () => number; logTo?: { write(line: string): void } } = {}) {
+type World = {
+  /** epoch milliseconds */
+  now?: () => number;
+  /** takes the log's lines */
+  logTo?: { write(line: string): void };
+  /** takes the mails where there is no SMTP_URL */
+  printMail?: (text: string) => void;
+};
+
+/** The whole system, ready to listen or to be injected into. */
+export async function buildApp(config: Config, { now = Date.now, logTo, printMail = console.log }: World = {}) {
   const app = Fastify({
     logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, ...(logTo && { stream: logTo }) },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
@@ -54,16 +69,22 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
   await app.register(rateLimits);
   await app.register(jsonBody);
   await app.register(store);
+  await app.register(mail, { printMail });
+  await app.register(cookies);
   await app.register(refreshCookies);
+  await app.register(deviceCookies);
   await app.register(accessTokens);
   await app.register(routeMethods);
   await app.register(docs);
 
+  await app.register(registrationRoutes);
   await app.register(accountRoutes);
   await app.register(passwordRoutes);
+  await app.register(emailRoutes);
   await app.register(sessionRoutes);
   await app.register(userRoutes);
   await app.register(serverRoutes);
+  if (config.mail.enabled && config.mail.appUrl === null) await app.register(linkPageRoutes);
   if (config.compatRoutes) await app.register(compatRoutes);
   await app.register(routing);
 

@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 import { unescape } from 'node:querystring';
 import { TypeGuard } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { type Environment, EnvironmentSchema } from './environment.ts';
+import { ConfigError, type Environment, EnvironmentSchema } from './environment.ts';
+import { parseMail, parseUrl } from './mail-config.ts';
 import { loadSecrets, type Secrets } from './secrets.ts';
 import type { DatabaseOptions } from './store/db.ts';
 
@@ -13,18 +14,10 @@ const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'REDIS_URL',
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
 const OWASP_MEMORY_FLOOR_KIB = [Number.POSITIVE_INFINITY, 47_104, 19_456, 12_288, 9_216, 7_168];
 
-/** A mistake in the configuration: names the variable and what is wrong with it, never its value. */
-export class ConfigError extends Error {
-  constructor(variable: string, problem: string) {
-    super(`${variable}: ${problem}`);
-    this.name = 'ConfigError';
-  }
-}
-
 export type Config = ReturnType<typeof loadConfig>;
+export { ConfigError };
 export type { Secrets };
 
 /**
@@ -141,61 +134,6 @@ function checkCookie(values: Environment) {
 
 function checkMetricsPort(values: Environment) {
   if (values.METRICS_PORT !== 0 && values.METRICS_PORT === values.PORT) throw new ConfigError('METRICS_PORT', 'must not be PORT, for metrics are not for everyone');
-}
-
-/** What mails are made of; `enabled` is false in production without SMTP_URL, and then nothing that needs one may be asked for. */
-function parseMail(values: Environment) {
-  const production = values.NODE_ENV === 'production';
-  const smtp = parseSmtp(values.SMTP_URL);
-  const needed = (['REQUIRE_EMAIL_VERIFICATION', 'APP_URL', 'MAIL_FROM'] as const).find((name) => values[name]);
-  if (production && !smtp && needed) throw new ConfigError('SMTP_URL', `must be set in production, because ${needed} is`);
-  if (production && smtp && !values.MAIL_FROM) throw new ConfigError('MAIL_FROM', 'must be set in production, because SMTP_URL is');
-  if (production && smtp && !values.APP_URL && !values.PUBLIC_URL) throw new ConfigError('APP_URL', 'or PUBLIC_URL must be set in production, because SMTP_URL is: links in mails need an address');
-  if (production && values.RESET_TOKEN_IN_RESPONSE) throw new ConfigError('RESET_TOKEN_IN_RESPONSE', 'must not be true in production');
-  return {
-    enabled: smtp !== null || !production,
-    smtp,
-    from: parseSender(values.MAIL_FROM || 'Keyturn <no-reply@localhost>'),
-    templates: values.MAIL_TEMPLATES ? resolve(values.MAIL_TEMPLATES) : null,
-    appUrl: values.APP_URL ? parseUrl('APP_URL', values.APP_URL) : null,
-    publicUrl: values.PUBLIC_URL ? parseUrl('PUBLIC_URL', values.PUBLIC_URL) : null,
-    requireVerification: values.REQUIRE_EMAIL_VERIFICATION,
-    verificationMs: values.VERIFICATION_EXPIRE_HOURS * 60 * MINUTE_MS,
-    resetMs: values.RESET_TOKEN_EXPIRE_MINUTES * MINUTE_MS,
-    resetTokenInResponse: values.RESET_TOKEN_IN_RESPONSE,
-  };
-}
-
-/** smtp: asks for STARTTLS and takes no less, except from a server on this machine (ASVS 12.3.1). */
-function parseSmtp(text: string) {
-  if (text === '') return null;
-  const url = URL.parse(text);
-  if (!url?.hostname || !/^smtps?:$/.test(url.protocol) || !/^\/?$/.test(url.pathname) || /[?#]/.test(text)) {
-    throw new ConfigError('SMTP_URL', 'must look like smtp://user:password@host:587 or smtps://user:password@host:465');
-  }
-  const secure = url.protocol === 'smtps:';
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  return {
-    host, secure, port: Number(url.port || (secure ? 465 : 587)), requireTls: !secure && !LOOPBACK.test(host),
-    username: unescape(url.username), password: unescape(url.password),
-  };
-}
-
-function parseSender(text: string): { name: string; address: string } {
-  const [, name, inBrackets, bare] = /^(?:([^<>"\r\n]*)<([^\s<>]+@[^\s<>]+)>|([^\s<>"]+@[^\s<>"]+))$/.exec(text.trim()) ?? [];
-  const address = inBrackets ?? bare;
-  if (!address) throw new ConfigError('MAIL_FROM', 'must look like Example <no-reply@example.com>');
-  return { name: name?.trim() ?? '', address };
-}
-
-/** An address with neither query nor fragment, without the last slash; https, or http on this machine (ASVS 1.2.2). */
-function parseUrl(name: string, text: string): string {
-  const url = URL.parse(text);
-  const safe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname.replace(/^\[|\]$/g, '')));
-  if (!url || !safe || url.username || url.password || /[?#\s]/.test(text)) {
-    throw new ConfigError(name, 'must be an https:// address (http:// only on this machine), without query and fragment');
-  }
-  return url.href.replace(/\/$/, '');
 }
 
 /** Options of the library are not read from the URL: a query is refused. */

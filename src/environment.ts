@@ -63,3 +63,11 @@ export const EnvironmentSchema = Type.Object({
 });
 
 export type Environment = Static<typeof EnvironmentSchema>;
+
+/** A mistake in the configuration: names the variable and what is wrong with it, never its value. */
+export class ConfigError extends Error {
+  constructor(variable: string, problem: string) {
+    super(`${variable}: ${problem}`);
+    this.name = 'ConfigError';
+  }
+}

@@ -33,6 +33,7 @@ const invalidToken = { headers: { 'www-authenticate': 'Bearer error="invalid_tok
 /** Every error the API can answer. */
 export const problems = {
   malformedBody: () => new Problem(400, 'malformed_body', 'The body is not well-formed JSON in UTF-8'),
+  linkInvalid: () => new Problem(400, 'link_invalid', 'The link is not valid: it was used, has expired, or a newer one was sent'),
   badRequest: () => new Problem(400, 'bad_request', 'The request is not well-formed'),
   invalidCredentials: () => new Problem(401, 'invalid_credentials', 'Invalid credentials', challenge),
   accessTokenMissing: () => new Problem(401, 'access_token_missing', 'An access token is needed: Authorization: Bearer <access token>', challenge),
@@ -49,10 +50,12 @@ export const problems = {
   identifierTaken: (fields: string[]) => new Problem(409, 'identifier_taken', `This ${fields.join(' and this ')} is already registered`, { errors: fields.map((field) => ({ pointer: `/${field}`, detail: 'is already registered' })) }),
   requestTimeout: () => new Problem(408, 'request_timeout', 'The request took too long to arrive', { headers: { connection: 'close' } }),
   bodyTooLarge: () => new Problem(413, 'body_too_large', 'The body is too large'),
-  unsupportedMediaType: () => new Problem(415, 'unsupported_media_type', 'The body must be sent as application/json', { headers: { accept: 'application/json' } }),
+  unsupportedMediaType: (type = 'application/json') => new Problem(415, 'unsupported_media_type', `The body must be sent as ${type}`, { headers: { accept: type } }),
   invalidInput: (errors: FieldError[]) => new Problem(422, 'invalid_input', errors.map(({ pointer, detail }) => `${pointer.slice(1) || 'body'} ${detail}`).join('; '), { errors }),
   headersTooLarge: () => new Problem(431, 'headers_too_large', 'The headers are too large'),
+  tooManyAttempts: (retryAfterSeconds: number) => new Problem(429, 'too_many_attempts', `Too many attempts; try again in ${retryAfterSeconds} s`, { headers: { 'retry-after': `${retryAfterSeconds}` } }),
   rateLimited: (retryAfterSeconds: number) => new Problem(429, 'rate_limited', `Too many requests; try again in ${retryAfterSeconds} s`),
+  mailOff: () => new Problem(501, 'mail_off', 'This server sends no mail; its operator can set SMTP_URL'),
   overloaded: () => new Problem(503, 'overloaded', 'Too many sign-ins are waiting; try again shortly', { headers: { 'retry-after': '2' } }),
   databaseAway: () => new Problem(503, 'database_away', 'The database does not answer; try again shortly', { headers: { 'retry-after': '2' } }),
   draining: () => new Problem(503, 'draining', 'The server is shutting down; try again', { headers: { 'retry-after': '1', connection: 'close' } }),

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
-import { MAX_PASSWORD_LENGTH } from './core/passwords.ts';
+import { MAX_PASSWORD_LENGTH } from './core/password-rules.ts';
 import { type Problem, problems } from './problems.ts';
 import type { User as UserRow } from './store/users.ts';
 
@@ -13,8 +13,13 @@ export const Username = Type.String({ pattern: '^[A-Za-z0-9_]+$', minLength: 1, 
 export const Password = Type.String({ minLength: 1, maxLength: MAX_PASSWORD_INPUT });
 export const NewPassword = Type.String({
   minLength: 1, maxLength: MAX_PASSWORD_INPUT,
-  description: `at least PASSWORD_MIN_LENGTH (8) and at most ${MAX_PASSWORD_LENGTH} characters, counted after Unicode NFC`,
+  description: `at least PASSWORD_MIN_LENGTH (8) and at most ${MAX_PASSWORD_LENGTH} characters, counted after Unicode NFC; none of the commonest passwords, nor your own name or address`,
 });
+
+/** A body that names an account. */
+export const eitherIdentifier = [{ title: 'with email', required: ['email'] }, { title: 'with username', required: ['username'] }];
+export const LinkToken = Type.String({ minLength: 1, maxLength: 128, description: 'what follows `token=` in the link of the mail' });
+export const exampleLinkToken = 'uT0gDQ2sJX5n8mKQyqVfWc4ZrLb7hEaP1iNx3oYtGvM';
 
 const UserSchema = Type.Object({
   id: Type.String(),
@@ -74,6 +79,7 @@ export const exampleUser: User = {
   id: '7Yc1oTnE0m9d3Qw2kXbVhA', email: 'john@example.com', username: 'johndoe', email_verified: false, roles: [], created_at: '2026-01-31T09:30:00.000Z',
 };
 export const exampleTokens = { access_token: 'eyJhbGciOiJIUzI1NiIs…', token_type: 'bearer' as const, expires_in: 900, refresh_token: 'rt1.…' };
+export const setsSignInCookies = { headers: { 'Set-Cookie': { type: 'string', description: 'the refresh cookie, and the device cookie' } } };
 export const setsRefreshCookie = { headers: { 'Set-Cookie': { type: 'string', description: 'the refresh cookie' } } };
 
 /** A success answer of a route, with what its documentation says of it. */
@@ -113,3 +119,5 @@ function toExample(problem: Problem): [string, object] {
 
 /** OpenAPI `security` of a route behind `authenticate`. */
 export const bearer = [{ accessToken: [] }];
+/** The same for a route that needs the token only for some bodies. */
+export const optionalBearer = [...bearer, {}];

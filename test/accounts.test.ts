@@ -47,7 +47,7 @@ describe('signing up', () => {
   });
 
   test.each([
-    ['no identifier', { password: PASSWORD }, [{ pointer: '', detail: 'needs an email or a username' }]],
+    ['no identifier', { password: PASSWORD }, [{ pointer: '', detail: 'needs email or username' }]],
     ['a malformed address', { email: 'john@', password: PASSWORD }, [{ pointer: '/email', detail: 'must match format "email"' }]],
     ['a username with other characters', { username: 'jo hn', password: PASSWORD }, [{ pointer: '/username', detail: 'must match pattern "^[A-Za-z0-9_]+$"' }]],
     ['no password', { username: 'john' }, [{ pointer: '/password', detail: 'is required' }]],
@@ -73,8 +73,10 @@ describe('signing up', () => {
 });
 
 describe('passwords', () => {
+  const LONG = 'a long passphrase '.repeat(4);
+
   test.each([
-    ['the 73rd byte', 'a'.repeat(73), `${'a'.repeat(72)}b`],
+    ['the 73rd byte', `${LONG}a`, `${LONG}b`],
     ['what follows a NUL', 'abcdefgh\0one', 'abcdefgh\0two'],
     ['case', 'Passphrase one', 'passphrase one'],
     ['a space at the end', 'passphrase one ', 'passphrase one'],
@@ -157,6 +159,14 @@ describe('signing in', () => {
     expect((await post('/auth/login', { username: 'JOHN', password: PASSWORD })).statusCode).toBe(200);
     expect((await post('/auth/login', { email: 'john@example.com', username: 'john', password: PASSWORD })).statusCode).toBe(422);
     expect((await post('/auth/login', { username: 'john@example.com', password: PASSWORD })).statusCode).toBe(401);
+  });
+
+  test('with an identifier that no database can hold is refused, not broken', async () => {
+    const { post } = await startApp();
+    for (const identifier of [{ email: 'john\0@example.com' }, { username: '\0' }]) {
+      expect((await post('/auth/login', { ...identifier, password: PASSWORD })).json()).toMatchObject({ status: 422, errors: [{ pointer: `/${Object.keys(identifier)[0]}` }] });
+    }
+    for (const email of ['💩\u{10FFFF}\u001f@\u202e', ' ', '', '%00']) expect((await post('/auth/login', { email, password: PASSWORD })).statusCode).toBe(401);
   });
 
   test('begins a new session each time, and adopts no token that came along', async () => {

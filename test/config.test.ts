@@ -7,6 +7,8 @@ import { temporaryFolder } from './support/app.ts';
 
 const SECRET = 'aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zA';
 type Env = Record<string, string>;
+const PRODUCTION = { NODE_ENV: 'production' };
+const MAIL = { SMTP_URL: 'smtp://mail.example.com', MAIL_FROM: 'no-reply@example.com', APP_URL: 'https://app.example.com' };
 
 const load = (env: Env) => loadConfig({ DATA_DIR: temporaryFolder(), SECRET_KEY: SECRET, ...env });
 
@@ -17,7 +19,7 @@ function refusalOf(env: Env): string {
   } catch (error) {
     expect(error).toBeInstanceOf(ConfigError);
     const { message } = error as ConfigError;
-    for (const value of Object.values(env)) if (value.length > 6 && !value.startsWith('sqlite:')) expect(message).not.toContain(value);
+    for (const [name, value] of Object.entries(env)) if (name !== 'NODE_ENV' && value.length > 6 && !value.startsWith('sqlite:')) expect(message).not.toContain(value);
     return message;
   }
   throw new Error(`was not refused: ${Object.keys(env).join(', ')}`);
@@ -65,6 +67,24 @@ describe('a bad value is refused at start, by the name of its variable, and neve
     ...['true', '1', '*', 'loopback', '0/0', '0.0.0.0/0', '::/0', '0.0.0.0/1', '10.0.0.0/7', '::/1', '::/80', '::ffff:0:0/96', '0:0:0:0:0:ffff:0:0/96', '::ffff:10.0.0.0/8', '1::/7', 'ff::/8', 'fc00::/7', '8000::/1', '10.0.0.0/33', 'fd00::/129', '10.0.0.0/08', '10.0.0.0/8/8', '10.0.0.0/255.0.0.0',
       '999.1.1.1', '1.2.3', ':::', 'fe80::1%eth0/64', '10.0.0.1,', '10.0.0.1, ::/0', 'proxy.example.com',
     ].map((value): [string, Env, RegExp] => [`proxy ${value}`, { TRUST_PROXY: value }, /^TRUST_PROXY: must be false, or a list of addresses/]),
+    ...['mail.example.com', 'mail.example.com:587', 'http://mail.example.com', 'smtp:///', 'smtp:mail.example.com', 'smtp:///mail.example.com', 'smtp://mail.example.com/path', 'smtp://mail.example.com?secure=false', 'smtp://mail.example.com#x',
+      'smtp://mail.example.com:0', 'smtp://mail.example.com:65536', 'smtp://mail example.com', 'smtp://user:pass word@mail.example.com', 'smtp://user:hunter2hunter2#@mail.example.com',
+    ].map((value): [string, Env, RegExp] => [`mail server ${value}`, { SMTP_URL: value }, /^SMTP_URL: must look like smtp:\/\/user:password@host:587 or smtps/]),
+    ...['smtp://hunter2hunter2@mail.example.com', 'smtp://:hunter2hunter2@mail.example.com', 'smtp://hunter2hunter2:@mail.example.com'].map((value): [string, Env, RegExp] => [`mail server ${value}`, { SMTP_URL: value }, /^SMTP_URL: must have a user and a password, or neither$/]),
+    ...['Acme Corp', 'sender@', '@acme.example', 'Acme no-reply@acme.example', 'Acme <no-reply@acme.example', 'Acme <>', 'a@example.com, b@example.com', 'A <a@example.com>, B <b@example.com>', 'Example <a@example.com,b@example.com>', 'Example <a@b@example.com>',
+      'Example\r\nBcc: eve@example.com <no-reply@example.com>', 'Example <no-reply@example.com>\nBcc: eve@example.com', '"Example <no-reply@example.com>', 'Ex"am"ple <no-reply@example.com>', '<a@example.com> <b@example.com>', 'no reply@example.com',
+    ].map((value): [string, Env, RegExp] => [`sender ${JSON.stringify(value)}`, { MAIL_FROM: value }, /^MAIL_FROM: must look like Example <no-reply@example\.com>$/]),
+    ...['APP_URL', 'PUBLIC_URL'].flatMap((name) => ['app.example.com', 'http://app.example.com', 'http://localhost.example.com', 'http://127.0.0.1.example.com', 'ftp://app.example.com', 'javascript:alert(1)', 'https:///', 'https://user:hunter2@app.example.com',
+      'https://app.example.com/?next=1', 'https://app.example.com/#/login', 'https://app.example.com/ path', '//app.example.com', 'https://app.example.com\\@evil.example/?x',
+    ].map((value): [string, Env, RegExp] => [`${name} ${value}`, { [name]: value }, /^(APP|PUBLIC)_URL: must be an https:\/\/ address/])),
+    ['a verification link without a life', { VERIFICATION_EXPIRE_HOURS: '0' }, /^VERIFICATION_EXPIRE_HOURS: expected number to be greater/],
+    ['a reset link that is good for days', { RESET_TOKEN_EXPIRE_MINUTES: '1441' }, /^RESET_TOKEN_EXPIRE_MINUTES: expected number to be less/],
+    ['verified addresses in production without mail', { ...PRODUCTION, REQUIRE_EMAIL_VERIFICATION: 'true' }, /^SMTP_URL: must be set in production, because REQUIRE_EMAIL_VERIFICATION is$/],
+    ['APP_URL in production without mail', { ...PRODUCTION, APP_URL: 'https://app.example.com' }, /^SMTP_URL: must be set in production, because APP_URL is$/],
+    ['a sender in production without mail', { ...PRODUCTION, MAIL_FROM: 'no-reply@example.com' }, /^SMTP_URL: must be set in production, because MAIL_FROM is$/],
+    ['mail in production without a sender', { ...PRODUCTION, ...MAIL, MAIL_FROM: '' }, /^MAIL_FROM: must be set in production, because SMTP_URL is$/],
+    ['mail in production without an address for links', { ...PRODUCTION, ...MAIL, APP_URL: '' }, /^APP_URL: or PUBLIC_URL must be set in production/],
+    ['a reset token in the answer, in production', { ...PRODUCTION, ...MAIL, RESET_TOKEN_IN_RESPONSE: 'true' }, /^RESET_TOKEN_IN_RESPONSE: must not be true in production$/],
   ])('%s', (_name, env, message) => {
     expect(refusalOf(env)).toMatch(message);
   });
@@ -131,5 +151,43 @@ describe('what is accepted', () => {
     expect(load({ ALLOWED_ORIGINS: ' https://app.example.com, http://localhost:3000 ,' }).allowedOrigins).toEqual(['https://app.example.com', 'http://localhost:3000']);
     expect(load({ TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1,::1/128, fd00::/8' }).trustProxy).toEqual(['127.0.0.1', '10.0.0.0/8', '::1', '::1/128', 'fd00::/8']);
     expect(load({ TRUST_PROXY: 'false' }).trustProxy).toBe(false);
+  });
+
+  test('a mail server, with STARTTLS or TLS from the start, with percent-encoded credentials, and without TLS on this machine only', () => {
+    const smtp = (SMTP_URL: string) => load({ SMTP_URL }).mail.smtp;
+    expect(smtp('smtp://mail.example.com')).toEqual({ host: 'mail.example.com', port: 587, secure: false, requireTls: true, username: '', password: '', timeoutMs: 10_000 });
+    expect(smtp('smtps://user%40example.com:p%40ss%3A%2F%C3%B6@mail.example.com/')).toMatchObject({ port: 465, secure: true, requireTls: false, username: 'user@example.com', password: 'p@ss:/ö' });
+    expect(smtp('smtp://[fd00::1]:2525')).toMatchObject({ host: 'fd00::1', port: 2525, requireTls: true });
+    for (const host of ['localhost', '127.0.0.1', '127.1.2.3', '[::1]']) expect(smtp(`smtp://${host}:25`)).toMatchObject({ port: 25, requireTls: false });
+    for (const host of ['0.0.0.0', 'localhost.example.com', '127.0.0.1.example.com', '10.0.0.1', 'LOCALHOST', '[::]', '[::ffff:127.0.0.1]']) expect(smtp(`smtp://${host}`)).toMatchObject({ requireTls: true });
+    const path = join(temporaryFolder(), 'url');
+    writeFileSync(path, 'smtp://mail.example.com\n');
+    expect(load({ SMTP_URL_FILE: path }).mail.smtp).toMatchObject({ host: 'mail.example.com' });
+  });
+
+  test('a sender with a name, with quotes or without, or an address alone', () => {
+    const from = (MAIL_FROM: string) => load({ MAIL_FROM }).mail.from;
+    expect(from('Example <no-reply@example.com>')).toEqual({ name: 'Example', address: 'no-reply@example.com' });
+    expect(from('"Example, Inc." <no-reply@example.com>')).toEqual({ name: 'Example, Inc.', address: 'no-reply@example.com' });
+    expect(from('Größe: Söhne & 猫 🥐<no-reply@example.com>')).toEqual({ name: 'Größe: Söhne & 猫 🥐', address: 'no-reply@example.com' });
+    for (const alone of ['no-reply@example.com', '<no-reply@example.com>', ' no-reply@example.com ']) expect(from(alone)).toEqual({ name: '', address: 'no-reply@example.com' });
+    expect(from('')).toEqual({ name: 'Keyturn', address: 'no-reply@localhost' });
+  });
+
+  test('addresses for links, without slashes at the end; http on this machine', () => {
+    const url = (APP_URL: string) => load({ APP_URL, PUBLIC_URL: APP_URL }).mail;
+    for (const text of ['https://app.example.com', 'https://app.example.com/', 'HTTPS://APP.example.com//']) expect(url(text)).toMatchObject({ appUrl: 'https://app.example.com', publicUrl: 'https://app.example.com' });
+    expect(url('https://example.com:8443/app/')).toMatchObject({ appUrl: 'https://example.com:8443/app' });
+    for (const text of ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://[::1]:3000']) expect(url(text).appUrl).toBe(text);
+    expect(url('')).toMatchObject({ appUrl: null, publicUrl: null });
+  });
+
+  test('mail is on outside production without a server, and in production with one', () => {
+    expect(load({}).mail).toMatchObject({ enabled: true, smtp: null, templates: null, requireVerification: false, verificationMs: 86_400_000, resetMs: 3_600_000, resetTokenInResponse: false });
+    expect(load(PRODUCTION).mail).toMatchObject({ enabled: false });
+    expect(load({ ...PRODUCTION, ...MAIL }).mail).toMatchObject({ enabled: true });
+    expect(load({ ...PRODUCTION, ...MAIL, APP_URL: '', PUBLIC_URL: 'https://auth.example.com' }).mail).toMatchObject({ appUrl: null, publicUrl: 'https://auth.example.com' });
+    expect(load({ MAIL_TEMPLATES: 'templates' }).mail.templates).toBe(join(process.cwd(), 'templates'));
+    expect(load({ RESET_TOKEN_IN_RESPONSE: 'true' }).mail.resetTokenInResponse).toBe(true);
   });
 });

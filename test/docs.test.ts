@@ -5,12 +5,14 @@ import { getTableColumns } from 'drizzle-orm';
 import type { InjectOptions } from 'fastify';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { sessions, users } from '../src/store/schema/sqlite.ts';
-import { bearer, cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
-import { exampleOf, JSON_TYPE, mediaOf, nameOf, type Operation, PROBLEM_TYPE, problemsIn, readDocument, requestFor, successOf } from './support/openapi.ts';
+import { bearer, cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf, WITHOUT_MAIL } from './support/app.ts';
+import { examplesOf, JSON_TYPE, mediaOf, nameOf, type Operation, PROBLEM_TYPE, problemsIn, readDocument, requestFor, successOf } from './support/openapi.ts';
 
 type Answer = Awaited<ReturnType<TestApp['request']>>;
 
 const PAGES = ['/', '/docs', '/docs/json', '/docs/yaml', '/docs/static/index.html', '/docs/static/swagger-initializer.js', '/openapi.json', '/redoc', '/redoc/redoc.js'];
+/** Where the links of mails lead. */
+const LINK_PAGES = ['/reset-password', '/verify-email'];
 /** Answered only when the server itself or the connection is at fault. */
 const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded'];
 /** Columns whose names are also those of fields that leave the server. */
@@ -34,7 +36,7 @@ test('every route is in the document, and nothing else is (ASVS 6.3.4)', async (
   const found: string[] = [];
   for (const [url, methods] of app.routeMethods) {
     for (const method of methods) {
-      if (method === 'HEAD' || PAGES.includes(url)) continue;
+      if (method === 'HEAD' || [...PAGES, ...LINK_PAGES].includes(url)) continue;
       const answer = await request({ method, url });
       if (answer.statusCode !== 405) found.push(`${method} ${url.replace(/:(\w+)/g, '{$1}')}`);
     }
@@ -60,18 +62,21 @@ test('every route has a summary, a known tag, a name of its own, one success and
   }
 });
 
-test('security is named exactly where a request without a token is refused', async () => {
+test('security is named exactly where a request without a token is refused, and is optional where that depends on the body', async () => {
   const { operations, request } = await readDocument();
   for (const operation of operations) {
-    const refused = /^401 (access_|refresh_)?token_missing$/.test(problemOf(await request(requestFor(operation))));
-    expect(operation.security !== undefined, nameOf(operation)).toBe(refused);
+    const answers: Answer[] = [];
+    for (const payload of examplesOf(operation).length > 0 ? examplesOf(operation) : [undefined]) answers.push(await request(requestFor(operation, { payload })));
+    const refused = answers.filter((answer) => answer.statusCode === 401 && /^401 (access_|refresh_)?token_missing$/.test(problemOf(answer)));
+    expect(operation.security !== undefined, nameOf(operation)).toBe(refused.length > 0);
+    expect(operation.security?.some((way) => Object.keys(way).length === 0) ?? false, nameOf(operation)).toBe(refused.length > 0 && refused.length < answers.length);
   }
 });
 
 test('a body is required exactly where its absence is refused', async () => {
   const { operations, request, register } = await readDocument();
-  const { accessToken } = await register();
   for (const operation of operations.filter(({ requestBody }) => requestBody)) {
+    const { accessToken } = await register(`${operation.operationId}@example.com`);
     const { statusCode } = await request({ method: operation.method, url: operation.path, headers: bearer(accessToken) });
     expect(operation.requestBody?.required, nameOf(operation)).toBe(statusCode === 422);
   }
@@ -79,22 +84,37 @@ test('a body is required exactly where its absence is refused', async () => {
 
 /** Every operation, in an order in which each can succeed. */
 const STORY = [
-  'getHealth', 'getReadiness', 'getLiveness', 'getKeys', 'register', 'login', 'refresh', 'getMe', 'getProtected', 'listSessions', 'endSession',
-  'changePassword', 'logout',
+  'getHealth', 'getReadiness', 'getLiveness', 'getKeys', 'register', 'resendVerification', 'verifyEmail', 'login', 'refresh', 'getMe', 'getProtected', 'listSessions', 'endSession',
+  'forgotPassword', 'updateMe', 'deleteMe', 'register', 'changePassword', 'logout',
 ];
 
 test('every example runs, and is answered as documented', async () => {
-  const { operations, find, conforms, request } = await readDocument();
-  expect([...STORY].sort()).toEqual(operations.map(({ operationId }) => operationId).sort());
-  let known: { accessToken?: string; cookie?: string; id?: string } = {};
+  const { operations, find, conforms, request, mails } = await readDocument();
+  expect([...new Set(STORY)].sort()).toEqual(operations.map(({ operationId }) => operationId).sort());
+  let known: { accessToken?: string; cookie?: string; id?: string; token?: string } = {};
   for (const operation of STORY.map(find)) {
     const headers = { ...(operation.security && known.accessToken && bearer(known.accessToken)), ...(known.cookie && { cookie: known.cookie }) };
-    const answer = await request(requestFor(operation, { headers, ...(known.id && { id: known.id }) }));
+    const [example] = examplesOf(operation);
+    const payload = example && 'token' in example ? { ...example, token: known.token } : example;
+    const answer = await request(requestFor(operation, { headers, payload, ...(known.id && { id: known.id }) }));
     expect(`${operation.operationId} ${answer.statusCode} ${answer.body}`).toContain(`${operation.operationId} ${successOf(operation)[0]}`);
     const media = mediaOf(operation, answer.statusCode, JSON_TYPE);
     if (media) expect(conforms(media.schema, answer.json())).toBe('');
-    known = { ...known, ...learnFrom(answer) };
+    const token = (await mails()).findLast((mail) => mail.token)?.token;
+    known = { ...known, ...learnFrom(answer), ...(token && { token }) };
   }
+});
+
+test('the other examples of a body run as well', async () => {
+  const { find, request, register, mails } = await readDocument();
+  const { accessToken } = await register('john@example.com', 'securepassword123');
+  await mails();
+  expect((await request(requestFor(find('resendVerification'), { payload: examplesOf(find('resendVerification'))[1], headers: bearer(accessToken) }))).statusCode).toBe(200);
+  await request(requestFor(find('forgotPassword')));
+  const tokens = Object.fromEntries((await mails()).map(({ subject, token }) => [subject, token!]));
+  expect(Object.keys(tokens)).toHaveLength(2);
+  const [, token] = Object.values(tokens);
+  expect((await request(requestFor(find('changePassword'), { payload: { ...examplesOf(find('changePassword'))[1], token } }))).statusCode).toBe(200);
 });
 
 function learnFrom(answer: Answer) {
@@ -107,10 +127,15 @@ function learnFrom(answer: Answer) {
 test('every error that a route can be brought to answer is listed there, and none is listed that it does not answer', async () => {
   const server = await readDocument();
   const limited = await startApp({ RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1', RATE_LIMIT_TOKENS_PER_MINUTE: '1', RATE_LIMIT_PER_MINUTE: '1' });
+  const guessed = await startApp({ RATE_LIMIT_ENABLED: 'true' });
+  const mailless = await startApp(WITHOUT_MAIL);
   for (const operation of server.operations) {
     const { accessToken } = await server.register(`${operation.operationId}@example.com`);
     const usual = requestFor(operation, { headers: bearer(accessToken) });
-    const answers = [...await provoke(server, operation, usual), ...await refuseRefresh(server, operation)];
+    const answers = [
+      ...await provoke(server, operation, usual), ...await refuseRefresh(server, operation), ...await refuseTaken(server, operation),
+      ...await refuseGuesses(guessed, operation), ...await refuseMail(mailless, operation),
+    ];
     for (let times = 0; times < 2; times += 1) answers.push(await limited.request(requestFor(operation)));
     const seen = answers.filter(({ statusCode }) => statusCode >= 400);
     expect([...new Set(seen.map(problemOf))].sort(), nameOf(operation)).toEqual(problemsIn(operation).filter((problem) => !FAULTS.includes(problem.split(' ')[1]!)).sort());
@@ -119,11 +144,12 @@ test('every error that a route can be brought to answer is listed there, and non
 });
 
 async function provoke({ request }: TestApp, operation: Operation, usual: InjectOptions): Promise<Answer[]> {
-  const example = exampleOf(operation);
+  const examples = examplesOf(operation);
+  const [example] = examples;
   const json = { 'content-type': JSON_TYPE };
   const raw = (payload: string, type = json): InjectOptions => ({ ...usual, payload, headers: { ...usual.headers, ...type } });
   const attempts: InjectOptions[] = [
-    requestFor(operation), requestFor(operation, { headers: bearer('rt1.a.b') }), requestFor(operation, { headers: bearer('a.b.c') }),
+    ...(examples.length > 0 ? examples : [undefined]).flatMap((payload) => [{}, bearer('rt1.a.b'), bearer('a.b.c')].map((headers) => requestFor(operation, { headers, payload }))),
     usual, usual, { ...usual, headers: { ...usual.headers, 'sec-fetch-site': 'cross-site' } },
     raw('{'), raw('x', { 'content-type': 'text/plain' }), raw(JSON.stringify({ text: 'x'.repeat(20_000) })),
     ...(example ? [{ ...usual, payload: { ...example, nonsense: 1 } }, { ...usual, payload: { ...example, password: PASSWORD } }] : []),
@@ -144,6 +170,41 @@ async function refuseRefresh({ clock, refresh, post }: TestApp, { operationId }:
   return [await refresh(refreshToken), await refresh(next)];
 }
 
+/** What is told who changes to a username that another account has, or holds the token of a mail when one has the address meanwhile. */
+async function refuseTaken({ register, request, post, mails }: TestApp, operation: Operation): Promise<Answer[]> {
+  if (operation.operationId === 'updateMe') {
+    await post('/auth/register', { username: examplesOf(operation)[0]!.username, password: PASSWORD });
+    const { accessToken } = await register('two@example.com');
+    return [await request(requestFor(operation, { headers: bearer(accessToken), payload: { ...examplesOf(operation)[0], password: PASSWORD } }))];
+  }
+  if (operation.operationId !== 'verifyEmail') return [];
+  const email = 'wanted@example.com';
+  const { accessToken } = await register('one@example.com');
+  await request({ method: 'PATCH', url: '/users/me', headers: bearer(accessToken), payload: { email, password: PASSWORD } });
+  const token = (await mails()).find(({ to }) => to === email)?.token;
+  await register(email);
+  return [await post('/auth/verify-email', { token })];
+}
+
+/** What is told whoever gives wrong passwords again and again. */
+async function refuseGuesses({ register, request }: TestApp, operation: Operation): Promise<Answer[]> {
+  const example = examplesOf(operation)[0] ?? {};
+  const field = ['old_password', 'password'].find((name) => name in example);
+  if (field === undefined || operation.operationId === 'register') return [];
+  const { accessToken } = await register(`${operation.operationId}@example.com`);
+  const guess = requestFor(operation, { headers: bearer(accessToken), payload: { ...example, [field]: 'a wrong guess' } });
+  const answers: Answer[] = [];
+  for (let times = 0; times < 6; times += 1) answers.push(await request(guess));
+  return answers;
+}
+
+/** What is told whoever asks a server for a mail that sends none. */
+async function refuseMail({ register, request }: TestApp, operation: Operation): Promise<Answer[]> {
+  if (!problemsIn(operation).includes('501 mail_off')) return [];
+  const { accessToken } = await register(`${operation.operationId}@example.com`);
+  return [await request(requestFor(operation, { headers: bearer(accessToken) }))];
+}
+
 /** The answer is the documented example but for what depends on the request. */
 function expectProblem({ conforms }: Awaited<ReturnType<typeof readDocument>>, operation: Operation, answer: Answer) {
   const media = mediaOf(operation, answer.statusCode, PROBLEM_TYPE)!;
@@ -151,9 +212,19 @@ function expectProblem({ conforms }: Awaited<ReturnType<typeof readDocument>>, o
   expect(answer.headers['content-type']).toContain(PROBLEM_TYPE);
   expect(conforms(media.schema, { code, ...problem })).toBe('');
   const example = media.examples?.[code]?.value as typeof problem;
-  const own = { request_id: problem.request_id, ...(/^(invalid_input|identifier_taken|rate_limited)$/.test(code) && { detail: problem.detail, errors: problem.errors }) };
+  const own = { request_id: problem.request_id, ...(/^(invalid_input|identifier_taken|rate_limited|too_many_attempts)$/.test(code) && { detail: problem.detail, errors: problem.errors }) };
   expect({ code, ...problem }).toEqual({ ...example, ...own });
 }
+
+test('registering is documented as REQUIRE_EMAIL_VERIFICATION makes it', async () => {
+  const { document, find, request, conforms } = await readDocument({ REQUIRE_EMAIL_VERIFICATION: 'true' });
+  expect((await new Validator().validate(structuredClone(document))).errors).toBeUndefined();
+  const operation = find('register');
+  expect(successOf(operation)).toEqual(['202']);
+  const answer = await request(requestFor(operation));
+  expect(answer.statusCode).toBe(202);
+  expect(conforms(mediaOf(operation, 202, JSON_TYPE)!.schema, answer.json())).toBe('');
+});
 
 test('the names of secret and internal columns are nowhere in the document', async () => {
   const { app } = await readDocument();

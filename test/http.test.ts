@@ -28,7 +28,7 @@ describe('security headers', () => {
       await post('/auth/login', { email: 'a' }), await post('/auth/login', {}, { 'sec-fetch-site': 'cross-site' }),
       await post('/auth/logout'), await post('/auth/logout'), await post('/auth/register', { email: 'john@example.com', password: PASSWORD }),
     ];
-    app.store.users.findByIdentifier = () => { throw new Error('boom'); };
+    app.store.users.findForSignIn = () => { throw new Error('boom'); };
     answers.push(await post('/auth/login', { email: 'a', password: 'b' }));
     expect(answers.map(({ statusCode }) => statusCode)).toEqual([200, 200, 401, 404, 400, 404, 405, 404, 413, 415, 422, 403, 401, 429, 409, 500]);
     for (const { headers } of answers) {

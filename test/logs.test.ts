@@ -16,6 +16,7 @@ async function live(LOG_LEVEL: string) {
   const secrets = [EMAIL, EMAIL.slice(0, 10), PASSWORD, NEXT_PASSWORD, QUERY, 'wrong guess', SECRET_KEY, '$argon2', 'kv-agent'];
   const registered = await post(`/auth/register?token=${QUERY}`, credentials, { 'user-agent': 'kv-agent/1.0' });
   const cookie = cookieOf(registered)!;
+  secrets.push(...registered.cookies.find(({ name }) => name === 'device')!.value.split('.').filter((part) => part.length > 12));
   const { access_token: accessToken } = registered.json<{ access_token: string }>();
   await get(`/users/me?access_token=${QUERY}`, accessToken);
   await get(`/nowhere/${QUERY}?x=${QUERY}`, accessToken);

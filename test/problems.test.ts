@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { DatabaseAway } from '../src/store/db.ts';
 import { PasswordQueueFull } from '../src/core/passwords.ts';
 import { problems as catalogue } from '../src/problems.ts';
-import { bearer, PASSWORD, problemOf, startApp, type TestApp } from './support/app.ts';
+import { bearer, PASSWORD, problemOf, startApp, type TestApp, WITHOUT_MAIL } from './support/app.ts';
 
 type Answer = Awaited<ReturnType<TestApp['request']>>;
 type Case = [problem: string, headers: Record<string, unknown>, ask: (testApp: TestApp) => Promise<Answer>];
@@ -11,9 +11,16 @@ type Case = [problem: string, headers: Record<string, unknown>, ask: (testApp: T
 const MARK = 'Zebra7';
 const JOHN = { email: 'john@example.com', password: PASSWORD };
 
+/** What some of them need to be reached. */
+const NEEDS: Record<string, Record<string, string>> = {
+  '429 rate_limited': { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1' },
+  '429 too_many_attempts': { RATE_LIMIT_ENABLED: 'true' },
+  '501 mail_off': WITHOUT_MAIL,
+};
+
 const send = ({ request }: TestApp, method: 'GET' | 'POST' | 'PUT' | 'DELETE', url: string, payload?: string, headers: Record<string, string> = {}) =>
   request({ method, url, headers: { 'content-type': 'application/json', 'user-agent': MARK, ...headers }, ...(payload !== undefined && { payload }) });
-const breakStore = ({ app }: TestApp, error: Error) => { app.store.users.findByIdentifier = () => { throw error; }; };
+const breakStore = ({ app }: TestApp, error: Error) => { app.store.users.findForSignIn = () => { throw error; }; };
 const login = (testApp: TestApp) => testApp.post('/auth/login', { email: MARK, password: MARK });
 
 const cases: Case[] = [
@@ -21,6 +28,7 @@ const cases: Case[] = [
   ['400 bad_request', {}, (testApp) => send(testApp, 'GET', `/${MARK}%`)],
   ['400 bad_request', {}, (testApp) => send(testApp, 'DELETE', `/auth/sessions/${MARK}%ff`)],
   ['400 bad_request', {}, (testApp) => send(testApp, 'POST', '/auth/login', '{}', { 'content-length': '3' })],
+  ['400 link_invalid', {}, ({ post }) => post('/auth/verify-email', { token: MARK })],
   ['401 invalid_credentials', { 'www-authenticate': 'Bearer' }, login],
   ['401 access_token_missing', { 'www-authenticate': 'Bearer' }, (testApp) => send(testApp, 'GET', `/users/me?access_token=${MARK}`)],
   ['401 access_token_invalid', { 'www-authenticate': 'Bearer error="invalid_token"' }, ({ get }) => get('/users/me', MARK)],
@@ -32,7 +40,7 @@ const cases: Case[] = [
   ['404 not_found', {}, (testApp) => send(testApp, 'DELETE', `/auth/sessions/${MARK.repeat(40)}`)],
   ['404 session_not_found', {}, async ({ register, request }) => request({ method: 'DELETE', url: `/auth/sessions/${MARK}`, headers: bearer((await register()).accessToken) })],
   ['405 method_not_allowed', { allow: 'POST' }, (testApp) => send(testApp, 'PUT', `/auth/login?x=${MARK}`, MARK)],
-  ['405 method_not_allowed', { allow: 'GET, HEAD' }, (testApp) => send(testApp, 'POST', '/users/me', MARK)],
+  ['405 method_not_allowed', { allow: 'DELETE, GET, HEAD, PATCH' }, (testApp) => send(testApp, 'POST', '/users/me', MARK)],
   ['405 method_not_allowed', { allow: 'DELETE' }, (testApp) => send(testApp, 'PUT', `/auth/sessions/${MARK}`, MARK)],
   ['405 method_not_allowed', { allow: 'POST' }, (testApp) => send(testApp, 'DELETE', '/login', MARK)],
   ['409 identifier_taken', {}, async ({ register, post }) => { await register(`${MARK}@example.com`); return post('/auth/register', { ...JOHN, email: `${MARK}@example.com` }); }],
@@ -43,6 +51,8 @@ const cases: Case[] = [
   ['422 invalid_input', {}, ({ post }) => post(`/auth/logout?scope=${MARK}`)],
   ['429 rate_limited', { 'retry-after': expect.stringMatching(/^\d+$/), 'ratelimit-limit': '1', 'ratelimit-remaining': '0', 'ratelimit-reset': expect.stringMatching(/^\d+$/) },
     async (testApp) => { await login(testApp); return login(testApp); }],
+  ['429 too_many_attempts', { 'retry-after': '1' }, async (testApp) => { for (let times = 0; times < 5; times += 1) await login(testApp); return login(testApp); }],
+  ['501 mail_off', {}, ({ post }) => post('/auth/forgot-password', { email: `${MARK}@example.com` })],
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, new TypeError(`${MARK} is not a function`)); return login(testApp); }],
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, Object.assign(new Error(MARK), { statusCode: 418, code: 'TEAPOT' })); return login(testApp); }],
   ['503 database_away', { 'retry-after': '2' }, (testApp) => { breakStore(testApp, new DatabaseAway(`no such table: ${MARK}`)); return login(testApp); }],
@@ -50,8 +60,7 @@ const cases: Case[] = [
 ];
 
 test.each(cases)('%s is problem details, with what the status asks for, and no echo', async (problem, headers, ask) => {
-  const limits: Record<string, string> = problem.startsWith('429') ? { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1' } : {};
-  const answer = await ask(await startApp(limits));
+  const answer = await ask(await startApp(NEEDS[problem]));
   const [status = '', code = ''] = problem.split(' ');
   expect(problemOf(answer)).toBe(problem);
   expect(answer.headers).toMatchObject({ ...headers, 'content-type': 'application/problem+json; charset=utf-8', 'cache-control': 'no-store' });
@@ -68,17 +77,17 @@ test.each(cases)('%s is problem details, with what the status asks for, and no e
 
 describe('the catalogue', () => {
   const all = [
-    catalogue.malformedBody(), catalogue.badRequest(), catalogue.invalidCredentials(), catalogue.accessTokenMissing(), catalogue.accessTokenInvalid(), catalogue.refreshTokenMissing(), catalogue.tokenMissing(),
+    catalogue.malformedBody(), catalogue.linkInvalid(), catalogue.badRequest(), catalogue.invalidCredentials(), catalogue.accessTokenMissing(), catalogue.accessTokenInvalid(), catalogue.refreshTokenMissing(), catalogue.tokenMissing(),
     catalogue.refreshTokenInvalid(), catalogue.refreshTokenReused(), catalogue.sessionEnded(), catalogue.crossSite(), catalogue.notFound(), catalogue.sessionNotFound(),
     catalogue.methodNotAllowed('GET'), catalogue.identifierTaken(['email']), catalogue.requestTimeout(), catalogue.bodyTooLarge(), catalogue.unsupportedMediaType(), catalogue.invalidInput([]),
-    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.overloaded(), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
+    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
   ];
 
-  test('has a code of its own for each problem, a challenge on each 401, and Retry-After on each 503', () => {
+  test('has a code of its own for each problem, a challenge on each 401, and Retry-After on each 503 and where passwords were guessed', () => {
     expect(new Set(all.map(({ code }) => code)).size).toBe(all.length);
     for (const { status, code, headers } of all) {
       expect.soft(status === 401, code).toBe('www-authenticate' in headers);
-      expect.soft(status === 503, code).toBe('retry-after' in headers);
+      expect.soft(status === 503 || code === 'too_many_attempts', code).toBe('retry-after' in headers);
     }
   });
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { PASSWORD, problemOf, startApp, type TestApp } from './support/app.ts';
 
 const LIMITS = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '2', RATE_LIMIT_TOKENS_PER_MINUTE: '3', RATE_LIMIT_PER_MINUTE: '4' };
-type Method = 'GET' | 'POST' | 'PUT' | 'DELETE' | 'HEAD';
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD';
 
 /** The statuses of so many requests. */
 async function ask({ request }: TestApp, times: number, method: Method, url: string, from = '192.0.2.1', headers: Record<string, string> = {}) {
@@ -35,7 +35,8 @@ test('over the limit the answer is 429, says when to come back, and does nothing
 
 describe('every route that takes a secret has a limit of its own', () => {
   test.each<[Method, string, number, number]>([
-    ['POST', '/auth/register', 2, 415], ['POST', '/auth/login', 2, 415], ['POST', '/auth/change-password', 2, 401],
+    ['POST', '/auth/register', 2, 415], ['POST', '/auth/login', 2, 415], ['POST', '/auth/change-password', 2, 422],
+    ['POST', '/auth/forgot-password', 2, 415], ['POST', '/auth/verify-email', 2, 415], ['POST', '/auth/verify-email/resend', 2, 401], ['PATCH', '/users/me', 2, 401], ['DELETE', '/users/me', 2, 401],
     ['POST', '/auth/refresh', 3, 401], ['POST', '/auth/logout', 3, 401], ['GET', '/auth/sessions', 3, 401], ['DELETE', '/auth/sessions/x', 3, 401],
   ])('%s %s: %i a minute and address', async (method, url, limit, status) => {
     const testApp = await startApp(LIMITS);

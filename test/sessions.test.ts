@@ -222,6 +222,7 @@ describe('the list of sessions', () => {
     expect([ended.statusCode, ended.body, cookieOf(ended)]).toEqual([204, '', undefined]);
     expect((await get('/users/me', phone.accessToken)).statusCode).toBe(401);
     expect(problemOf(await end(idOf(phone.refreshToken), john.accessToken))).toBe('404 session_not_found');
+    for (const id of ['%00', 'a%00', '%20', 'ä']) expect(problemOf(await end(id, john.accessToken))).toBe('422 invalid_input');
     const own = await end(idOf(john.refreshToken), john.accessToken);
     expect(cookieOf(own)).toMatchObject({ value: '', maxAge: 0 });
     expect((await get('/users/me', john.accessToken)).statusCode).toBe(401);

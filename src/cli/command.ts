@@ -15,10 +15,12 @@ export type Context = {
   /** Reads an address as DATABASE_URL is read. @throws UsageError */
   parseDatabase: (option: string, url: string) => DatabaseOptions;
   progress: (step: string) => OnProgress;
+  /** Writes a line to standard error. */
+  report: (text: string) => void;
   now: () => number;
 };
-/** The result as one JSON object, and in words. */
-export type Result = { json: Record<string, unknown>; text: string };
+/** The result as one JSON object, and in words; one that failed in part ends with 1. */
+export type Result = { json: Record<string, unknown>; text: string; failed?: boolean };
 
 export type Command = {
   synopsis: string;
@@ -28,8 +30,8 @@ export type Command = {
   options: { name: string; value?: string; description: string }[];
   /** whether it takes a FILE */
   takesFile: boolean;
-  /** when this command ends with 1 and 3; 0 and 2 are the same everywhere */
-  exits: { failed: string; refused: string };
+  /** when this command ends with 1 and, if ever, with 3; 0 and 2 are the same everywhere */
+  exits: { failed: string; refused?: string };
   example: string;
   run: (context: Context) => Promise<Result>;
 };

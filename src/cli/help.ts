@@ -4,13 +4,13 @@ const ENVIRONMENT = `It reads the same configuration as the server: the environm
 
 /** The page that lists all commands. */
 export function overview(commands: Record<string, Command>): string {
-  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(12)} ${summary}`);
   return `keyturn: the operator's command of the Keyturn session server
 
 usage: keyturn COMMAND [options]
 
 ${lines.join('\n')}
-  help       print this page, or with a COMMAND the one on it
+  help         print this page, or with a COMMAND the one on it
 
 ${ENVIRONMENT}
 Results go to standard output (with --json as one JSON object), progress and messages to standard error.
@@ -41,8 +41,8 @@ exit codes
   0  done
   1  failed: ${command.exits.failed}
   2  not understood, or not possible with this configuration; nothing was done
-  3  refused, nothing was done: ${command.exits.refused}
-
+${command.exits.refused === undefined ? '' : `  3  refused, nothing was done: ${command.exits.refused}
+`}
 example
 ${command.example}
 `;

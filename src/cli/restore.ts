@@ -7,11 +7,11 @@ export const restore: Command = {
   synopsis: 'restore FILE [--force] [--keep-sessions] [--json]',
   summary: 'put a backup in the place of the SQLite database',
   description: `Verifies FILE, then puts a copy of it in the place of the configured database, at once, and applies migrations.
-The server must be stopped. All sessions are ended, because a backup does not know which were signed out, or ended after a
-theft, since it was made: with --keep-sessions these would be alive again.`,
+The server must be stopped. All sessions and mailed links are ended, because a backup does not know which were signed out, ended
+after a theft, or used since it was made: with --keep-sessions these would be alive again.`,
   options: [
     { name: 'force', description: 'replace a database that holds users; it is kept as NAME.before-restore-TIME' },
-    { name: 'keep-sessions', description: 'leave sessions alive; they need the SECRET_KEY that they were begun with' },
+    { name: 'keep-sessions', description: 'leave sessions and links alive; they need the SECRET_KEY that they were begun with' },
   ],
   takesFile: true,
   exits: { failed: 'FILE is damaged, is no database of Keyturn, or is of a newer one', refused: 'a server has the database open, or it holds users' },

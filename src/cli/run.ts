@@ -7,9 +7,11 @@ import { manual, overview } from './help.ts';
 import { move } from './move.ts';
 import { type Output, showProgress } from './progress.ts';
 import { restore } from './restore.ts';
+import { usersImport } from './users.ts';
 
 const DATABASE_TIMEOUT_MS = 10_000;
-const COMMANDS: Record<string, Command> = { backup, restore, move };
+const CLEAR_LINE = '\r\u001b[K';
+const COMMANDS: Record<string, Command> = { backup, restore, move, 'users import': usersImport };
 
 export type Environment = Record<string, string | undefined>;
 export type Streams = { stdout: Output; stderr: Output };
@@ -24,10 +26,11 @@ export async function runCommand(args: string[], env: Environment, { stdout, std
       stdout.write(request.page);
       return 0;
     }
-    const result = await request.command.run(contextOf(request, env, progress.begin));
+    const report = (text: string) => void stderr.write(`${stderr.isTTY ? CLEAR_LINE : ''}${text}\n`);
+    const { failed = false, json: object, text } = await request.command.run(contextOf(request, env, { progress: progress.begin, report }));
     progress.end();
-    stdout.write(json ? `${JSON.stringify({ ok: true, command: request.name, ...result.json })}\n` : `${result.text}\n`);
-    return 0;
+    stdout.write(json ? `${JSON.stringify({ ok: !failed, command: request.name, ...object })}\n` : `${text}\n`);
+    return failed ? 1 : 0;
   } catch (error) {
     progress.end();
     const message = wordsOf(error);
@@ -42,16 +45,22 @@ type Request = { page: string } | { name: string; command: Command; options: Opt
 
 /** @throws UsageError */
 function parseRequest(args: string[]): Request {
-  const [name, ...rest] = args;
+  const [name, rest] = splitName(args);
   if (name === undefined) throw new UsageError('a COMMAND is missing; keyturn help lists them');
   if (name === '--help' || name === '-h') return { page: overview(COMMANDS) };
-  if (name === 'help') return { page: rest[0] === undefined ? overview(COMMANDS) : manual(rest[0], commandOf(rest[0])) };
+  if (name === 'help') return { page: rest.length === 0 ? overview(COMMANDS) : manual(rest.join(' '), commandOf(rest.join(' '))) };
   const command = commandOf(name);
   const { values, positionals } = parseRest(name, command, rest);
   if (values.help) return { page: manual(name, command) };
   const [file = ''] = positionals;
   if (positionals.length !== (command.takesFile ? 1 : 0) || (command.takesFile && file.trim() === '')) throw new UsageError(`usage: keyturn ${command.synopsis}`);
   return { name, command, options: values, file };
+}
+
+/** A command is one word, or two: users import. */
+function splitName(args: string[]): [string | undefined, string[]] {
+  const words = Object.hasOwn(COMMANDS, args.slice(0, 2).join(' ')) && args.length > 1 ? 2 : 1;
+  return [args.length === 0 ? undefined : args.slice(0, words).join(' '), args.slice(words)];
 }
 
 function commandOf(name: string): Command {
@@ -68,9 +77,9 @@ function parseRest(name: string, command: Command, args: string[]): { values: Op
   }
 }
 
-function contextOf(request: Exclude<Request, { page: string }>, env: Environment, progress: Context['progress']): Context {
+function contextOf(request: Exclude<Request, { page: string }>, env: Environment, output: Pick<Context, 'progress' | 'report'>): Context {
   return {
-    ...request, progress, now: Date.now, config: loadConfig(env),
+    ...request, ...output, now: Date.now, config: loadConfig(env),
     parseDatabase: (option, url) => parseDatabaseUrl(option, url, { poolSize: 1, timeoutMs: DATABASE_TIMEOUT_MS }),
   };
 }

@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
 import type { Store } from '../store/store.ts';
+import type { DeviceMark } from './devices.ts';
 import type { Passwords } from './passwords.ts';
 
 /** What policy needs of the world. The Fastify instance is one; so is whatever a command line puts together. */
@@ -11,5 +12,5 @@ export type Core = {
   now: () => number;
 };
 
-/** Where a request came from, for the owner of a session to recognise it. */
-export type Device = { userAgent: string | null; ip: string };
+/** Where a request came from: for the owner of a session to recognise it, and what the device has to show for earlier sign-ins. */
+export type Device = { userAgent: string | null; ip: string; marks: DeviceMark[] };

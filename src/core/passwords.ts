@@ -3,8 +3,11 @@ import { availableParallelism } from 'node:os';
 import argon2 from 'argon2';
 import pLimit from 'p-limit';
 import type { Config } from '../config.ts';
+import { askForBreach } from './breaches.ts';
+import { fitsOldHash } from './old-hashes.ts';
 
-export const MAX_PASSWORD_LENGTH = 256;
+/** What Keyturn itself makes begins so. */
+const OWN_FORMAT = '$argon2id$';
 
 /** Thrown when too many hashes wait; nothing was done, and trying again later will do (ASVS 15.2.2). */
 export class PasswordQueueFull extends Error {}
@@ -16,17 +19,22 @@ const limit = pLimit(availableParallelism());
 /**
  * Argon2id at the configured cost (OWASP Password Storage; ASVS 11.4.2), off the event loop, at most one hash per core at
  * a time in this process, with a bounded queue behind. Passwords are compared whole, after NFC (NIST SP 800-63B-4 §3.1.1.2).
+ * `onHibpUnavailable` is told why Have I Been Pwned could not be asked.
  */
-export function createPasswords({ argon2: cost, passwords: { queueLimit } }: Pick<Config, 'argon2' | 'passwords'>) {
+export function createPasswords({ argon2: cost, passwords: { queueLimit, hibpUrl } }: Pick<Config, 'argon2' | 'passwords'>, onHibpUnavailable?: (reason: string) => void) {
   const options = { type: argon2.argon2id, ...cost } as const;
+  const hasRoom = () => limit.activeCount + limit.pendingCount < limit.concurrency + queueLimit;
   const queued = <Result>(work: () => Promise<Result>): Promise<Result> => {
-    if (limit.activeCount + limit.pendingCount >= limit.concurrency + queueLimit) throw new PasswordQueueFull();
+    if (!hasRoom()) throw new PasswordQueueFull();
     return limit(work);
   };
   const hash = async (password: string) => queued(() => argon2.hash(password.normalize('NFC'), options));
   let decoy: Promise<string> | undefined;
 
   return {
+    /** Whether a hash would not be refused now. */
+    hasRoom,
+
     /** @throws PasswordQueueFull */
     hash,
 
@@ -38,21 +46,31 @@ export function createPasswords({ argon2: cost, passwords: { queueLimit } }: Pic
     verify: async (password: string, storedHash: string | undefined): Promise<boolean> => {
       decoy ??= argon2.hash(randomBytes(32), options);
       const against = storedHash ?? (await decoy);
-      const fits = await queued(() => argon2.verify(against, password.normalize('NFC')).catch(() => false));
+      const fits = await queued(() => fitsAsSentOrComposed(password, against));
       return fits && storedHash !== undefined;
     },
 
-    /** Whether the hash was made at another cost than the configured one. */
-    isOutdated: (storedHash: string) => argon2.needsRehash(storedHash, cost),
+    /** Whether the hash is another system's, or was made at another cost than the configured one. */
+    isOutdated: (storedHash: string) => !storedHash.startsWith(OWN_FORMAT) || argon2.needsRehash(storedHash, cost),
+
+    /** Whether the password, in NFC, is known from a breach. No, when nobody was asked or nobody answers: then it is for the other rules. */
+    isBreached: async (password: string): Promise<boolean> => {
+      if (hibpUrl === null) return false;
+      const answer = await askForBreach(hibpUrl, password);
+      if (answer.outcome === 'unavailable') onHibpUnavailable?.(answer.reason);
+      return answer.outcome === 'breached';
+    },
   };
 }
 
-/** The rule that a new password breaks, worded for its owner, or null. Characters are counted as code points after NFC. */
-export function findPasswordFault(config: Pick<Config, 'passwords'>, password: string): string | null {
-  const { minLength, requireLetterAndDigit } = config.passwords;
-  const { length } = Array.from(password.normalize('NFC'));
-  if (length < minLength) return `must have at least ${minLength} characters`;
-  if (length > MAX_PASSWORD_LENGTH) return `must have at most ${MAX_PASSWORD_LENGTH} characters`;
-  if (requireLetterAndDigit && !(/\p{L}/u.test(password) && /\p{N}/u.test(password))) return 'must have a letter and a digit';
-  return null;
+/** Keyturn hashes passwords in NFC; other systems hashed them as they were typed. An unknown account is tried as often. */
+async function fitsAsSentOrComposed(password: string, storedHash: string): Promise<boolean> {
+  for (const form of new Set([password.normalize('NFC'), password])) {
+    if (await fitsHash(form, storedHash)) return true;
+  }
+  return false;
+}
+
+async function fitsHash(password: string, storedHash: string): Promise<boolean> {
+  return storedHash.startsWith(OWN_FORMAT) ? argon2.verify(storedHash, password).catch(() => false) : fitsOldHash(password, storedHash);
 }

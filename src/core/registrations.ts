@@ -1,7 +1,8 @@
 import type { User } from '../store/users.ts';
 import type { Core, Device } from './core.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
-import { findPasswordFault } from './passwords.ts';
+import { askMailbox } from './link-mails.ts';
+import { findPasswordFault } from './password-rules.ts';
 import { randomId } from './refresh-tokens.ts';
 import { type Issued, newSession } from './sessions.ts';
 
@@ -13,12 +14,25 @@ export type RegisterResult =
   | { outcome: 'taken'; fields: ('email' | 'username')[] }
   | { outcome: 'weak_password'; fault: string };
 
-/** Makes an account and signs it in, in one transaction. */
-export async function register(core: Core, { email, username, password }: Credentials, device: Device): Promise<RegisterResult> {
-  const fault = findPasswordFault(core.config, password);
+/**
+ * Makes an account and signs it in, in one transaction, which also asks the mailbox of its address. An address that is to
+ * get no more mails for now is asked later, by a resend.
+ */
+export async function register(core: Core, credentials: Credentials, device: Device): Promise<RegisterResult> {
+  const fault = await findPasswordFault(core, credentials.password, credentials);
   if (fault) return { outcome: 'weak_password', fault };
+  const user = await newUser(core, credentials);
+  const { step, issued } = newSession(core, user, device);
+  const insertion = [core.store.users.insert(user), step];
+  const mail = user.email === null || !core.config.mail.enabled ? [] : askMailbox(core, user, user.email, undefined, device);
+  let rows = await core.store.transact([...insertion, ...mail]);
+  if (!rows && mail.length > 0 && (await findTaken(core, user)).length === 0) rows = await core.store.transact(insertion);
+  return rows ? { outcome: 'registered', user, issued } : { outcome: 'taken', fields: await findTaken(core, user) };
+}
+
+async function newUser(core: Core, { email, username, password }: Credentials): Promise<User> {
   const now = core.now();
-  const user: User = {
+  return {
     id: randomId(),
     email: email === undefined ? null : normalizeEmail(email),
     username: username ?? null,
@@ -29,12 +43,42 @@ export async function register(core: Core, { email, username, password }: Creden
     passwordChangedAt: now,
     createdAt: now,
   };
-  const { step, issued } = newSession(core, user, device);
-  if (await core.store.transact([core.store.users.insert(user), step])) return { outcome: 'registered', user, issued };
+}
+
+/** Which identifiers of the user another account holds. */
+export async function findTaken(core: Core, user: Pick<User, 'id' | 'email' | 'usernameKey'>): Promise<('email' | 'username')[]> {
   const holders = await core.store.users.findByIdentifier(user.email, user.usernameKey);
-  const fields = (['email', 'username'] as const).filter((field) => {
+  return (['email', 'username'] as const).filter((field) => {
     const key = field === 'email' ? 'email' : 'usernameKey';
-    return user[key] !== null && holders.some((holder) => holder[key] === user[key]);
+    return user[key] !== null && holders.some((holder) => holder.id !== user.id && holder[key] === user[key]);
   });
-  return { outcome: 'taken', fields };
+}
+
+export type QuietRegisterResult =
+  /** `userId` is null if nothing was written, for the address is to get no more mails for now */
+  | { outcome: 'registered' | 'already_registered'; userId: string | null }
+  | { outcome: 'taken'; fields: ['username'] }
+  | { outcome: 'weak_password'; fault: string };
+
+/**
+ * Makes an account that is of use once its address is verified, or tells the owner of the address that there is one, who gets
+ * a link to choose a new password: so an account that a stranger made becomes the owner's. Both are the same work, and neither
+ * leaves a trace for who asked (ASVS 6.3.8): until then the account signs nobody in and does not hold its username.
+ */
+export async function registerQuietly(core: Core, credentials: Credentials & { email: string }, device: Device): Promise<QuietRegisterResult> {
+  const fault = await findPasswordFault(core, credentials.password, credentials);
+  if (fault) return { outcome: 'weak_password', fault };
+  const user = await newUser(core, credentials);
+  if ((await findTaken(core, { ...user, email: null })).length > 0) return { outcome: 'taken', fields: ['username'] };
+  return insertOrTell(core, { ...user, usernameKey: null, email: normalizeEmail(credentials.email) }, device);
+}
+
+async function insertOrTell(core: Core, user: User & { email: string }, device: Device): Promise<QuietRegisterResult> {
+  const { users } = core.store;
+  const [holder] = await users.findByIdentifier(user.email, null);
+  const rows = await core.store.transact([holder ? users.insertIfFree(user) : users.insert(user), ...askMailbox(core, user, user.email, holder, device)]);
+  if (rows) return holder ? { outcome: 'already_registered', userId: holder.id } : { outcome: 'registered', userId: user.id };
+  const [present] = await users.findByIdentifier(user.email, null);
+  if (present && !holder) return insertOrTell(core, user, device); // another was quicker
+  return { outcome: holder ? 'already_registered' : 'registered', userId: null };
 }

@@ -6,7 +6,9 @@ import { createPasswords, type Passwords } from '../core/passwords.ts';
 export default fp<{ config: Config; now: () => number }>(async (app, { config, now }) => {
   app.decorate('config', config);
   app.decorate('now', now);
-  app.decorate('passwords', createPasswords(config));
+  app.decorate('passwords', createPasswords(config, (reason) => {
+    app.log.warn({ event: 'hibp_unavailable', reason }, 'Have I Been Pwned does not answer: new passwords pass unasked');
+  }));
 }, { name: 'core' });
 
 declare module 'fastify' {

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { problems } from '../problems.ts';
 
@@ -23,6 +24,11 @@ export default fp(async (app) => {
     }
   });
 }, { name: 'json-body' });
+
+/** For routes whose body may be left out: hook before validation. */
+export async function emptyBodyIsNone(request: FastifyRequest): Promise<void> {
+  request.body ??= {};
+}
 
 /** Bodies are flat objects of strings; anything deeper is refused by its schema. */
 function isWellFormed(body: unknown): boolean {

@@ -39,6 +39,7 @@ function createMetrics(registry: Registry, withRedis: boolean) {
     rateLimited: counter('keyturn_rate_limited_total', 'Requests refused by a rate limit'),
     rateLimitFallbacks: counter('keyturn_rate_limit_fallbacks_total', 'Requests counted by this copy alone, for Redis was away'),
     logins: new Counter({ name: 'keyturn_logins_total', help: 'Sign-ins, by their outcome', labelNames: ['outcome'], registers }),
+    mails: new Counter({ name: 'keyturn_mails_total', help: 'Attempts to send a mail, by their outcome: sent, failed (and tried again), given_up', labelNames: ['outcome'], registers }),
     redisUp: new Gauge({ name: 'keyturn_redis_up', help: 'Whether Redis counts for all copies', registers: withRedis ? registers : [] }),
   };
 }

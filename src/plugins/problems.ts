@@ -21,15 +21,21 @@ const BARE_HEADERS = {
 /** Turns every error into problem details (RFC 9457): of handlers, validation, parsers, routing and HTTP itself. */
 export default fp(async (app) => {
   app.setErrorHandler((error: Partial<FastifyError> & Error, request, reply) => {
-    const problem = toProblem(error);
-    if (problem.status >= 500) request.log.error({ event: problem.code, err: error }, problem.message);
-    request.problemCode = problem.code;
+    const problem = recordProblem(error, request);
     return reply.code(problem.status).headers(problem.headers).type('application/problem+json').send(serialize(problem, request.id));
   });
   app.decorateRequest('problemCode', null);
   // an Expect that Node.js does not know may be ignored (RFC 9110 §10.1.1); Node itself would answer 417, bare
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
 }, { name: 'problems' });
+
+/** The problem that an error is, noted for the log. */
+export function recordProblem(error: Partial<FastifyError> & Error, request: FastifyRequest): Problem {
+  const problem = toProblem(error);
+  if (problem.status >= 500) request.log.error({ event: problem.code, err: error }, problem.message);
+  request.problemCode = problem.code;
+  return problem;
+}
 
 /** What is wrong with a path that the router cannot read; Fastify itself would echo it. */
 export function answerFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
@@ -70,19 +76,25 @@ function toProblem(error: Partial<FastifyError> & Error): Problem {
 }
 
 function toFieldErrors(validation: FastifySchemaValidationError[]): FieldError[] {
-  const ownRules = validation.filter(({ schemaPath }) => !schemaPath.includes('/anyOf/'));
+  const ownRules = validation.filter(({ schemaPath }) => !/\/(any|one)Of\//.test(schemaPath));
   return ownRules.slice(0, MAX_FIELD_ERRORS).map(toFieldError);
 }
 
 /** Words the rule, and never what was sent: a field that is not allowed is not named. */
-function toFieldError({ keyword, instancePath, params, message, parentSchema }: FastifySchemaValidationError & { parentSchema?: { properties?: object; anyOfDetail?: string } }): FieldError {
+function toFieldError({ keyword, instancePath, params, message, schema, parentSchema }: FastifySchemaValidationError & { schema?: unknown; parentSchema?: { properties?: object } }): FieldError {
   if (keyword === 'required') return { pointer: `${instancePath}/${String(params.missingProperty)}`, detail: 'is required' };
   if (keyword === 'additionalProperties') {
     return { pointer: instancePath, detail: `has a field that is not allowed; allowed are ${Object.keys(parentSchema?.properties ?? {}).join(', ')}` };
   }
-  if (keyword === 'anyOf') return { pointer: instancePath, detail: 'needs an email or a username' };
+  if (keyword === 'anyOf') return { pointer: instancePath, detail: `needs ${namesIn(schema)}` };
+  if (keyword === 'oneOf') return { pointer: instancePath, detail: `needs either ${namesIn(schema)}, and not both` };
   if (keyword === 'enum') return { pointer: instancePath, detail: `must be one of ${(params.allowedValues as string[]).join(', ')}` };
   return { pointer: instancePath, detail: message ?? 'is not valid' };
+}
+
+/** The fields that the choices of an anyOf or oneOf require. */
+function namesIn(choices: unknown): string {
+  return (choices as { required: string[] }[]).map(({ required }) => required.join(' and ')).join(' or ');
 }
 
 declare module 'fastify' {

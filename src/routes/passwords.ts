@@ -1,42 +1,104 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { changePassword } from '../core/password-changes.ts';
+import { requestReset, type ResetResult, resetPassword } from '../core/password-resets.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { answer, bearer, bearerProblems, exampleFault, Message, NewPassword, Password, passwordProblems, problemAnswers } from '../schemas.ts';
+import {
+  answer, bearerProblems, Email, exampleFault, exampleLinkToken, LinkToken, Message, NewPassword, optionalBearer, Password, passwordProblems, problemAnswers,
+  unsafeProblems,
+} from '../schemas.ts';
+import { deviceOf } from './token-answers.ts';
 
-const ChangePasswordBody = Type.Object({ old_password: Password, new_password: NewPassword }, {
+const ForgotPasswordBody = Type.Object({ email: Email }, { additionalProperties: false, examples: [{ email: 'john@example.com' }] });
+const ForgotPasswordAnswer = Type.Object({
+  msg: Type.String(),
+  reset_token: Type.Optional(Type.String({ description: 'only with RESET_TOKEN_IN_RESPONSE, which production refuses' })),
+}, { additionalProperties: false });
+
+const ChangePasswordBody = Type.Object({ token: Type.Optional(LinkToken), old_password: Type.Optional(Password), new_password: NewPassword }, {
   additionalProperties: false,
-  examples: [{ old_password: 'securepassword123', new_password: 'newSecurePassword123' }],
+  oneOf: [{ title: 'by the token of a mail', required: ['token'] }, { title: 'signed in, by the old password', required: ['old_password'] }],
+  examples: [
+    { old_password: 'securepassword123', new_password: 'newSecurePassword123' },
+    { token: exampleLinkToken, new_password: 'newSecurePassword123' },
+  ],
 });
 
+const msg = 'If this address has an account, a mail with a link to choose a new password is on its way';
+const forgotProblems = [problems.mailOff(), problems.invalidInput([{ pointer: '/email', detail: 'is required' }]), ...unsafeProblems];
 const changeProblems = [
-  problems.invalidCredentials(), problems.invalidInput([{ pointer: '/new_password', detail: exampleFault }]), ...bearerProblems, ...passwordProblems,
+  problems.linkInvalid(), problems.invalidCredentials(), problems.tooManyAttempts(42), problems.invalidInput([{ pointer: '/new_password', detail: exampleFault }]),
+  ...bearerProblems, ...passwordProblems,
 ];
 
-/** The change of the password. */
+/** The forgotten password and its change. */
 const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const config = limitCredentials(app);
+
+  app.post('/auth/forgot-password', {
+    config,
+    schema: {
+      tags: ['auth'], operationId: 'forgotPassword', summary: 'Ask for a mail to choose a new password', body: ForgotPasswordBody,
+      description: 'The answer is the same for every address, with an account or without. The link leads to `APP_URL/reset-password#token=…`, or to a small page of the server’s own; it works once.',
+      response: { 200: answer(ForgotPasswordAnswer, 'asked for', { msg }), ...problemAnswers(...forgotProblems) },
+    },
+  }, async (request) => {
+    if (!app.config.mail.enabled) throw problems.mailOff();
+    const { userId, mailed, token } = await requestReset(app, request.body.email, deviceOf(request));
+    request.log.info({ event: 'password_reset_requested', user_id: userId, mailed, ip: request.ip }, 'asked for a mail to choose a new password');
+    return { msg, ...(app.config.mail.resetTokenInResponse && { reset_token: token }) };
+  });
 
   app.post('/auth/change-password', {
     config,
     schema: {
-      tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: bearer, body: ChangePasswordBody,
-      description: 'Ends every other session of the user; this one stays.',
+      tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: optionalBearer, body: ChangePasswordBody,
+      description: 'By the token of a mail: every session of the account ends, and who comes with the token is not signed in. Signed in, by the old password: every other session ends.',
       response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }), ...problemAnswers(...changeProblems) },
     },
-    preParsing: app.authenticate,
-  }, async (request) => {
-    const { user, session } = request.auth;
-    const { old_password: oldPassword, new_password: newPassword } = request.body;
-    const result = await changePassword(app, user, session.id, { oldPassword, newPassword });
-    if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
-    if (result.outcome === 'wrong_password') {
-      request.log.warn({ event: 'password_change_refused', user_id: user.id, ip: request.ip }, 'refused a change of password');
-      throw problems.invalidCredentials();
-    }
-    request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');
+    preHandler: async (request, reply) => {
+      if (request.body.token === undefined) await app.authenticate(request, reply);
+    },
+  }, async (request, reply) => {
+    const { token, old_password: oldPassword, new_password: newPassword } = request.body;
+    if (token !== undefined) throwUnlessChanged(await resetByLink(app, request, reply, token, newPassword));
+    else if (oldPassword !== undefined) await changeByOldPassword(app, request, reply, { oldPassword, newPassword });
     return { msg: 'Password changed successfully' };
   });
 };
 export default passwordRoutes;
+
+/** Uses the token of a mail up, for the API and for the server's own page. */
+export async function resetByLink(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, token: string, newPassword: string): Promise<ResetResult> {
+  const result = await resetPassword(app, token, newPassword);
+  if (result.outcome === 'changed') {
+    request.log.info({ event: 'password_reset', user_id: result.user.id, sessions_ended: result.ended, ip: request.ip }, 'changed a password by a mailed link');
+    reply.clearRefreshCookie().setDeviceCookie(result.user);
+  } else if (result.outcome === 'link_invalid') {
+    request.log.warn({ event: 'password_reset_refused', ip: request.ip }, 'refused a link that is not valid');
+  }
+  return result;
+}
+
+function throwUnlessChanged(result: ResetResult) {
+  if (result.outcome === 'link_invalid') throw problems.linkInvalid();
+  if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
+}
+
+async function changeByOldPassword(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, passwords: { oldPassword: string; newPassword: string }) {
+  const { user, session } = request.auth;
+  const result = await changePassword(app, user, session.id, passwords, deviceOf(request));
+  if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
+  if (result.outcome !== 'changed') throw refuseUnconfirmed(request, 'password_change_refused', result);
+  request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');
+  reply.setDeviceCookie(result.user);
+}
+
+/** Logs that a signed-in user did not show the password, and yields the problem. */
+export function refuseUnconfirmed(request: FastifyRequest, event: string, result: { outcome: 'wrong' } | { outcome: 'throttled'; retryAfterMs: number }) {
+  const throttled = result.outcome === 'throttled';
+  request.log.warn({ event, user_id: request.auth.user.id, throttled, ip: request.ip }, 'refused what needs the password');
+  return throttled ? problems.tooManyAttempts(Math.ceil(result.retryAfterMs / 1000)) : problems.invalidCredentials();
+}

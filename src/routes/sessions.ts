@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import { endSession, findLiveSession, findSessionByToken, listSessions, logout, type RefreshResult, refreshSession } from '../core/sessions.ts';
 import { bearerToken } from '../plugins/access-tokens.ts';
+import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, bearer, bearerProblems, exampleTokens, Message, problemAnswers, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
@@ -15,7 +16,7 @@ const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String(
 const LogoutQuery = Type.Object({
   scope: Type.Optional(Type.Unsafe<'current' | 'others' | 'all'>({ type: 'string', enum: ['current', 'others', 'all'], default: 'current', description: 'which of one’s sessions to end' })),
 });
-const SessionParams = Type.Object({ id: Type.String({ maxLength: 64, description: 'from the list of sessions' }) });
+const SessionParams = Type.Object({ id: Type.String({ maxLength: 64, pattern: '^[\\w-]*$', description: 'from the list of sessions' }) });
 const Session = Type.Object({
   id: Type.String(),
   device: Type.Union([Type.String(), Type.Null()], { description: 'the User-Agent of the last refresh' }),
@@ -151,10 +152,6 @@ function presentedTokens(request: FastifyRequest, inBody: string | undefined): {
   const inHeader = bearerToken(request);
   const explicit = inBody ?? (inHeader?.startsWith('rt1.') ? inHeader : undefined);
   return explicit === undefined ? { tokens: request.refreshCookies(), byCookie: true } : { tokens: [explicit], byCookie: false };
-}
-
-async function emptyBodyIsNone(request: FastifyRequest, _reply: FastifyReply): Promise<void> {
-  request.body ??= {};
 }
 
 function logRefresh(request: FastifyRequest, result: RefreshResult): void {

@@ -2,11 +2,21 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Device } from '../core/core.ts';
 import type { Issued } from '../core/sessions.ts';
 import { isFromBrowser } from '../plugins/origins.ts';
+import { toUser } from '../schemas.ts';
+import type { User } from '../store/users.ts';
 
 const MAX_USER_AGENT = 256;
 
-export function deviceOf({ headers, ip }: FastifyRequest): Device {
-  return { userAgent: headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null, ip };
+export function deviceOf(request: FastifyRequest): Device {
+  const { headers, ip } = request;
+  return { userAgent: headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null, ip, marks: request.deviceMarks() };
+}
+
+/** The answer to a sign-in: the user and the tokens, and the device is known to the account from now on. */
+export function answerSignIn(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, { user, issued }: { user: User; issued: Issued }) {
+  const tokens = answerTokens(app, request, reply, issued);
+  reply.setDeviceCookie(user);
+  return { user: toUser(user), ...tokens };
 }
 
 /**

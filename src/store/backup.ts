@@ -79,8 +79,8 @@ export type Restoration = {
 type RestoreOptions = { force: boolean; keepSessions: boolean; now: number; onProgress: OnProgress };
 
 /**
- * Puts a verified backup in the place of the database, at once and on disk, migrated; with all sessions ended, since a
- * backup does not know what was revoked after it. No server can start on the database meanwhile. A replaced database that
+ * Puts a verified backup in the place of the database, at once and on disk, migrated; with all sessions and mailed links
+ * ended, since a backup does not know what was revoked or used after it. No server can start on the database meanwhile. A replaced database that
  * held users is kept beside it.
  * @throws Refusal when the database is in use, or holds users and must not be replaced
  */
@@ -143,6 +143,7 @@ function finishCopy(copy: string, { keepSessions, now }: RestoreOptions) {
   try {
     const end = connection.prepare<{ now: number }>(`UPDATE sessions SET revoked_at = @now, revoked_reason = 'restored' WHERE ${LIVE}`);
     const sessionsEnded = keepSessions ? 0 : end.run({ now }).changes;
+    if (!keepSessions) connection.exec('DELETE FROM one_time_tokens; DELETE FROM mails');
     const keys = connection.prepare<{ now: number }, [string, number]>(`SELECT key_id, count(*) FROM sessions WHERE ${LIVE} GROUP BY key_id`).raw().all({ now });
     connection.pragma('journal_mode = DELETE');
     return { rows: verifyDatabase(connection), sessionsEnded, liveSessions: countLive(connection, now), keys: Object.fromEntries(keys) };

@@ -27,6 +27,9 @@ export function oneTimeTokenStatements(db: Db) {
   const find = db.prepare('find_one_time_token', (query) => query.select({ token: oneTimeTokens, user: users }).from(oneTimeTokens)
     .innerJoin(users, eq(users.id, oneTimeTokens.userId)).where(usable));
 
+  const ofUser = db.prepare('one_time_token_of_user', (query) => query.select().from(oneTimeTokens)
+    .where(and(eq(oneTimeTokens.userId, at('userId')), eq(oneTimeTokens.purpose, at('purpose')), gt(oneTimeTokens.expiresAt, at('now')))));
+
   const consume = db.prepare('consume_one_time_token', (query) => query.delete(oneTimeTokens).where(usable).returning());
 
   const revokeAll = db.prepare('revoke_one_time_tokens', (query) => query.delete(oneTimeTokens)
@@ -42,6 +45,9 @@ export function oneTimeTokenStatements(db: Db) {
 
     /** The usable token and its user. */
     find: async (tokenHash: string, purpose: Purpose, now: number) => (await db.read(find, { tokenHash, purpose, now }))[0],
+
+    /** The user's usable token of that purpose. */
+    findOf: async (userId: string, purpose: Purpose, now: number): Promise<OneTimeToken | undefined> => (await db.read(ofUser, { userId, purpose, now }))[0],
 
     /** Uses the token up: of racing requests exactly one gets a row, and the transactions of the others are undone (ASVS 6.4.1). */
     consume: (tokenHash: string, purpose: Purpose, now: number): Step => ({ statement: consume, values: { tokenHash, purpose, now }, must: true }),

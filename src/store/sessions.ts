@@ -2,7 +2,7 @@ import { and, asc, desc, eq, gt, inArray, isNull, lte, ne, sql } from 'drizzle-o
 import type { Db, Step } from './db.ts';
 
 export type Session = Db['schema']['sessions']['$inferSelect'];
-export type RevokedReason = 'logout' | 'ended_by_user' | 'password_changed' | 'refresh_token_reused' | 'restored';
+export type RevokedReason = 'logout' | 'ended_by_user' | 'password_changed' | 'password_reset' | 'refresh_token_reused' | 'restored';
 export type Rotation = {
   id: string; presentedHash: string; keyId: string; nextHash: string; userAgent: string | null; ip: string; now: number; graceMs: number; idleExpiresAt: number;
 };

@@ -1,5 +1,5 @@
-import { eq, lte, or, and, lt, inArray, sql } from 'drizzle-orm';
-import type { Db, Step } from './db.ts';
+import { and, eq, gt, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm';
+import type { Db, QueryBuilder, Step } from './db.ts';
 
 export type Throttle = Db['schema']['throttles']['$inferSelect'];
 /** How attempts are counted. Times are milliseconds. */
@@ -20,22 +20,29 @@ export function throttleStatements(db: Db) {
   const { throttles } = db.schema;
   const at = sql.placeholder;
   const forgotten = lte(throttles.expiresAt, at('now'));
-  const count = sql`(CASE WHEN ${forgotten} THEN 1 ELSE ${throttles.count} + 1 END)`;
-  const doublings = sql`(${count} - ${at('free')})`;
+  const next = sql`(CASE WHEN ${forgotten} THEN 1 ELSE ${throttles.count} + 1 END)`;
+  const doublings = sql`(${next} - ${at('free')})`;
   const doubled = sql`(CAST(${at('pauseMs')} AS bigint) << CAST(${doublings} AS integer))`;
   const pause = sql`(CASE WHEN ${doublings} < 0 THEN 0 WHEN ${doublings} > 20 OR ${doubled} > ${at('longestPauseMs')} THEN ${at('longestPauseMs')} ELSE ${doubled} END)`;
 
-  const take = db.prepare('take_attempt', (query) => query.insert(throttles).values({
+  const upsert = (query: QueryBuilder, setWhere?: SQL) => query.insert(throttles).values({
     key: at('key'), count: sql`1`, blockedUntil: at('now'), expiresAt: sql`CAST(${at('now')} AS bigint) + ${at('forgetMs')}`,
   }).onConflictDoUpdate({
     target: throttles.key,
     set: {
-      count,
+      count: next,
       blockedUntil: sql`CAST(${at('now')} AS bigint) + ${pause}`,
       expiresAt: sql`CAST(${at('now')} AS bigint) + ${pause} + ${at('forgetMs')}`,
     },
-    setWhere: sql`${or(forgotten, and(lte(throttles.blockedUntil, at('now')), lt(throttles.count, at('limit'))))}`,
-  }).returning());
+    ...(setWhere && { setWhere }),
+  }).returning();
+  const allowed = sql`${or(forgotten, and(lte(throttles.blockedUntil, at('now')), lt(throttles.count, at('limit'))))}`;
+  const take = db.prepare('take_attempt', (query) => upsert(query, allowed));
+  const count = db.prepare('count_attempt', (query) => upsert(query));
+
+  const giveBack = db.prepare('give_back_attempt', (query) => query.update(throttles)
+    .set({ count: sql`${throttles.count} - 1`, blockedUntil: sql`${at('now')}` })
+    .where(and(eq(throttles.key, at('key')), gt(throttles.count, 0))).returning({ key: throttles.key }));
 
   const find = db.prepare('find_throttle', (query) => query.select().from(throttles).where(eq(throttles.key, at('key'))));
 
@@ -52,6 +59,12 @@ export function throttleStatements(db: Db) {
 
     /** The same as a step: the transaction is undone when there is to be no attempt now. */
     takeStep: (key: string, now: number, policy: Policy): Step => ({ statement: take, values: values(key, now, policy), must: true }),
+
+    /** Counts an attempt that was made without asking. */
+    count: (key: string, now: number, policy: Policy) => db.write(count, values(key, now, policy)),
+
+    /** Undoes `take` for an attempt that came to nothing, and the pause after it. */
+    giveBack: (key: string, now: number) => db.write(giveBack, { key, now }),
 
     find: async (key: string): Promise<Throttle | undefined> => (await db.read(find, { key }))[0],
 

@@ -4,6 +4,9 @@ import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
 
+export const MAX_THROTTLE_KEYS = 5;
+const KEY_NAMES = Array.from({ length: MAX_THROTTLE_KEYS }, (_, index) => `throttleKey${index}`);
+
 /** Statements on accounts. Identifiers come in normalised: e-mail in lower case, usernames as their key. */
 export function userStatements(db: Db) {
   const { users, throttles } = db.schema;
@@ -20,7 +23,7 @@ export function userStatements(db: Db) {
 
   const forSignIn = db.prepare('user_for_sign_in', (query) => query.select({ user: users, throttle: throttles }).from(sql`(SELECT 1) AS once`)
     .leftJoin(users, or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey'))))
-    .leftJoin(throttles, inArray(throttles.key, [at('throttleKey'), at('deviceKey')])));
+    .leftJoin(throttles, inArray(throttles.key, KEY_NAMES.map((name) => at(name)))));
 
   const byId = db.prepare('user_by_id', (query) => query.select().from(users).where(eq(users.id, at('id'))));
 
@@ -31,8 +34,13 @@ export function userStatements(db: Db) {
   const rename = db.prepare('rename_user', (query) => query.update(users)
     .set({ username: sql`${at('username')}`, usernameKey: sql`${at('usernameKey')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
-  const verifyEmail = db.prepare('verify_email', (query) => query.update(users)
-    .set({ email: sql`${at('email')}`, emailVerifiedAt: sql`${at('now')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
+  const isHeld = sql`EXISTS (SELECT 1 FROM users AS holder WHERE holder.username_key = lower(users.username))`;
+  const verifyEmail = db.prepare('verify_email', (query) => query.update(users).set({
+    email: sql`${at('email')}`,
+    emailVerifiedAt: sql`${at('now')}`,
+    username: sql`CASE WHEN ${users.usernameKey} IS NULL AND ${isHeld} THEN NULL ELSE ${users.username} END`,
+    usernameKey: sql`COALESCE(${users.usernameKey}, CASE WHEN NOT ${isHeld} THEN lower(${users.username}) END)`,
+  }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
   const remove = db.prepare('delete_user', (query) => query.delete(users)
     .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('passwordHash')))).returning({ id: users.id }));
@@ -48,22 +56,31 @@ export function userStatements(db: Db) {
     /** Adds the user; no row, if an identifier is taken. */
     insertIfFree: (user: User): Step => ({ statement: insert, values: user }),
 
-    /** The account of an identifier and the throttles of two keys, in one look-up. */
-    findForSignIn: async (wanted: { email: string | null; usernameKey: string | null; throttleKey: string; deviceKey: string | null }): Promise<{ user: User | undefined; throttles: Throttle[] }> => {
-      const rows = await db.read(forSignIn, wanted);
+    /** The account of an identifier, and the throttles of up to MAX_THROTTLE_KEYS keys, in one look-up. */
+    findForSignIn: async ({ throttleKeys, ...identifier }: { email: string | null; usernameKey: string | null; throttleKeys: string[] }): Promise<{ user: User | undefined; throttles: Throttle[] }> => {
+      const keys = Object.fromEntries(KEY_NAMES.map((name, index) => [name, throttleKeys[index] ?? null]));
+      const rows = await db.read(forSignIn, { ...identifier, ...keys });
       return { user: rows[0]?.user ?? undefined, throttles: rows.flatMap(({ throttle }) => throttle ?? []) };
     },
 
     /** Gives the user another username, unless it is taken; then the transaction is undone. */
     rename: (change: { id: string; username: string; usernameKey: string }): Step => ({ statement: rename, values: change, must: true }),
 
-    /** Gives the user the address, verified, unless another has it; then the transaction is undone. */
+    /**
+     * Gives the user the address, verified, unless another has it; then the transaction is undone. A username without a key
+     * was only asked for until now: the user gets it as well, or none if another has it meanwhile.
+     */
     verifyEmail: (change: { id: string; email: string; now: number }): Step => ({ statement: verifyEmail, values: change, must: true }),
 
     /** Deletes the user with sessions and tokens, if the password hash is still the one that was verified; otherwise the transaction is undone. */
     remove: (user: { id: string; passwordHash: string }): Step => ({ statement: remove, values: user, must: true }),
 
     find: async (id: string): Promise<User | undefined> => (await db.read(byId, { id }))[0],
+
+    /** Changes nothing; the transaction is undone unless the password hash is still the one that was verified, and it cannot change before the end. */
+    keepPasswordHash: ({ id, passwordHash, passwordChangedAt }: User): Step => ({
+      statement: replacePasswordHash, values: { id, oldHash: passwordHash, newHash: passwordHash, changedAt: passwordChangedAt }, must: true,
+    }),
 
     /** Compare-and-swap: replaces the hash that was verified, and nothing else; otherwise the transaction is undone. */
     replacePasswordHash: (change: { id: string; oldHash: string; newHash: string; changedAt: number }): Step =>

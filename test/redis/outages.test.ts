@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
-import { PASSWORD, temporaryFolder } from '../support/app.ts';
+import { anyone, PASSWORD, temporaryFolder } from '../support/app.ts';
 import { freePort } from '../support/postgres.ts';
 import { describeWithRedis, type RedisServer, startRedis } from '../support/redis.ts';
 import { type Server, startServer } from '../support/server.ts';
@@ -31,7 +31,7 @@ type Copy = Awaited<ReturnType<typeof startCopy>>;
 async function passed(times: number, copies: Server[], from: string): Promise<number> {
   let count = 0;
   for (let time = 0; time < times; time += 1) {
-    const { status } = await copies[time % copies.length]!.post('/auth/login', { email: 'john@example.com', password: PASSWORD }, { 'x-forwarded-for': from });
+    const { status } = await copies[time % copies.length]!.post('/auth/login', { email: anyone(), password: PASSWORD }, { 'x-forwarded-for': from });
     if (status === 401) count += 1;
   }
   return count;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { PASSWORD, temporaryFolder } from '../support/app.ts';
+import { anyone, PASSWORD, temporaryFolder } from '../support/app.ts';
 import { describeWithRedis, type RedisServer, startRedis } from '../support/redis.ts';
 import { type Server, startServer } from '../support/server.ts';
 
@@ -7,7 +7,7 @@ const LIMIT = 20;
 const LIMITS = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: `${LIMIT}`, HOST: '127.0.0.1', TRUST_PROXY: '127.0.0.1' };
 
 const login = async (copy: Server, from: string, path = '/auth/login') =>
-  (await copy.post(path, { email: 'john@example.com', password: PASSWORD }, { 'x-forwarded-for': from })).status;
+  (await copy.post(path, { email: anyone(), password: PASSWORD }, { 'x-forwarded-for': from })).status;
 
 describeWithRedis('three copies, in processes of their own, with nothing in common but Redis,', () => {
   let redis: RedisServer;
@@ -42,7 +42,7 @@ describeWithRedis('three copies, in processes of their own, with nothing in comm
 
   test('agree on what is left and when to come back', async () => {
     for (const [index, copy] of copies.entries()) {
-      const { headers } = await copy.post('/auth/login', { email: 'john@example.com', password: PASSWORD });
+      const { headers } = await copy.post('/auth/login', { email: anyone(), password: PASSWORD });
       expect(headers.get('ratelimit-remaining')).toBe(`${LIMIT - 1 - index}`);
       expect(headers.get('ratelimit-reset')).toMatch(/^(60|59|58)$/);
     }

@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { InjectOptions } from 'fastify';
 import { inject, onTestFinished } from 'vitest';
 import { type App, buildApp } from '../../src/app.ts';
-import { loadConfig } from '../../src/config.ts';
+import { type Config, loadConfig } from '../../src/config.ts';
 import { query } from './postgres.ts';
 
 /** Cheap password hashes and no limits; all else as in production. */
@@ -14,7 +15,11 @@ export const TEST_ENVIRONMENT = {
 };
 
 export const PASSWORD = 'correct horse battery';
+/** Production without SMTP_URL. */
+export const WITHOUT_MAIL = { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '' };
 export const DAY_MS = 86_400_000;
+/** An address that nobody has, so that no throttle but that of requests counts. */
+export const anyone = () => `${randomUUID()}@example.com`;
 
 /** The server of the `postgres` project; undefined in the `sqlite` one. */
 const postgres = inject('postgres');
@@ -40,13 +45,15 @@ export function temporaryFolder(after: (remove: () => void) => void = onTestFini
 }
 
 /** The production app on a database of its own, with a clock that the test moves and a log that it can read. */
-export async function startApp(env: Record<string, string> = {}) {
+export async function startApp(env: Record<string, string> = {}, adapt = (config: Config): Config => config) {
   const folder = env.DATA_DIR ?? temporaryFolder();
   const clock = { now: Date.now() };
   const logLines: string[] = [];
-  const app = await buildApp(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...env }), {
+  const printed: string[] = [];
+  const app = await buildApp(adapt(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...env })), {
     now: () => clock.now,
     logTo: { write: (line) => void logLines.push(line) },
+    printMail: (text) => void printed.push(text),
   });
   onTestFinished(() => app.close());
 
@@ -62,8 +69,20 @@ export async function startApp(env: Record<string, string> = {}) {
     register: async (email = 'john@example.com', password = PASSWORD) => tokensOf(await post('/auth/register', { email, password })),
     login: async (email = 'john@example.com', password = PASSWORD) => tokensOf(await post('/auth/login', { email, password })),
     refresh: (refreshToken: string) => post('/auth/refresh', { refresh_token: refreshToken }),
+    /** Delivers what is due; yields the mails that were printed since the last call. */
+    mails: async () => {
+      await app.postman.deliver();
+      return printed.splice(0).map(readPrinted);
+    },
     events: () => logLines.map((line) => (JSON.parse(line) as { event?: string }).event),
   };
+}
+
+/** A mail as it is printed where there is no mail server. */
+function readPrinted(mail: string) {
+  const [, to = '', subject = '', text = ''] = /^To: (.+)\nSubject: (.+)\n\n([\s\S]*)\n───/m.exec(mail) ?? [];
+  const link = /https?:\S+[?#]token=\S+/.exec(text)?.[0] ?? null;
+  return { to, subject, text, link, token: link?.split('token=')[1] ?? null };
 }
 
 export function bearer(token: string): Record<string, string> {

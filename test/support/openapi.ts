@@ -44,11 +44,13 @@ export const successOf = ({ responses }: Operation) => Object.keys(responses).fi
 export const mediaOf = (operation: Operation, status: number | string, type: string) => operation.responses[status]?.content?.[type];
 export const problemsIn = (operation: Operation) => Object.keys(operation.responses).flatMap((status) =>
   Object.keys(mediaOf(operation, status, PROBLEM_TYPE)?.examples ?? {}).map((code) => `${status} ${code}`));
-export const exampleOf = ({ requestBody }: Operation) => requestBody?.content[JSON_TYPE]?.example as object | undefined;
+export function examplesOf({ requestBody }: Operation): Record<string, string>[] {
+  const { example, examples = {} } = requestBody?.content[JSON_TYPE] ?? { schema: {} };
+  return [...(example === undefined ? [] : [example]), ...Object.values(examples).map(({ value }) => value)] as Record<string, string>[];
+}
 export const nameOf = ({ method, path }: Operation) => `${method} ${path}`;
 
-/** The request that the document describes, with its own example as the body. */
-export function requestFor(operation: Operation, { id = 'unknown', headers = {} }: { id?: string; headers?: Record<string, string> } = {}): InjectOptions {
-  const payload = exampleOf(operation);
+/** The request that the document describes, with its own example as the body, or what is given of it. */
+export function requestFor(operation: Operation, { id = 'unknown', headers = {}, payload = examplesOf(operation)[0] }: { id?: string; headers?: Record<string, string>; payload?: object | undefined } = {}): InjectOptions {
   return { method: operation.method, url: operation.path.replace('{id}', id), headers, ...(payload && { payload }) };
 }

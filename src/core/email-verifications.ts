@@ -1,0 +1,67 @@
+import type { Step } from '../store/db.ts';
+import type { User } from '../store/users.ts';
+import type { Core, Device } from './core.ts';
+import { normalizeEmail } from './identifiers.ts';
+import { askMailbox, findLink, newLink, tellOwner } from './link-mails.ts';
+import { queueMail } from './mails.ts';
+import { hashOneTimeToken } from './one-time-tokens.ts';
+import { forgetAttempts, takeMail } from './throttle.ts';
+
+export type VerifyEmailResult =
+  /** `changed`: the account had another address, or none, before */
+  | { outcome: 'verified'; userId: string; changed: boolean }
+  /** unknown, used, expired, replaced by a newer one, or of another purpose */
+  | { outcome: 'link_invalid' }
+  /** another account has the address meanwhile; the token is not used up */
+  | { outcome: 'taken' };
+
+/**
+ * Gives the account the address to which the token was mailed, verified; of many at once exactly one wins (ASVS 6.4.1). A
+ * change of the address ends the account's other tokens, which went to the old one, and tells that one.
+ */
+export async function verifyEmail(core: Core, token: string, device: Device): Promise<VerifyEmailResult> {
+  const link = await findLink(core, 'verify_email', token);
+  if (!link) return { outcome: 'link_invalid' };
+  const { user, token: { email } } = link;
+  const changed = email !== user.email;
+  const now = core.now();
+  const rows = await core.store.transact([
+    core.store.users.verifyEmail({ id: user.id, email, now }),
+    core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'verify_email', now),
+    ...forgetAttempts(core, { ...user, email }),
+    ...(changed ? [core.store.oneTimeTokens.revokeAll(user.id), ...(await tellOwner(core, user, { template: 'email_changed', newEmail: email }, device))] : []),
+  ]);
+  if (rows) return { outcome: 'verified', userId: user.id, changed };
+  const [holder] = await core.store.users.findByIdentifier(email, null);
+  return holder && holder.id !== user.id ? { outcome: 'taken' } : verifyEmail(core, token, device); // used meanwhile: look again
+}
+
+/** Nothing is mailed to an address that needs no verification, or is to get no more mails for now. */
+export type VerificationRequest = { userId: string | null; mailed: boolean };
+
+/** Mails a new link to an address that an account has and has not verified; does the same work for any other (ASVS 6.3.8). */
+export async function resendVerification(core: Core, email: string, device: Device): Promise<VerificationRequest> {
+  const to = normalizeEmail(email);
+  const [user] = await core.store.users.findByIdentifier(to, null);
+  const unverified = user?.emailVerifiedAt === null ? user : undefined;
+  const link = newLink(core, 'verify_email', to, unverified);
+  const rows = await core.store.transact([
+    ...takeMail(core, 'verify_email', to, device, undefined),
+    link.step,
+    queueMail(core, unverified ? { template: 'verify_email', to, ...link } : { template: 'decoy' }),
+  ]);
+  return { userId: user?.id ?? null, mailed: unverified !== undefined && rows !== null };
+}
+
+/** Mails a new link to the address that the user wants to change to, or else to the account's own, if that is not verified. */
+export async function resendOwnVerification(core: Core, user: User, device: Device): Promise<VerificationRequest> {
+  const { oneTimeTokens, users, transact } = core.store;
+  const now = core.now();
+  const pending = await oneTimeTokens.findOf(user.id, 'verify_email', now);
+  const email = pending?.email ?? (user.emailVerifiedAt === null ? user.email : null);
+  if (email === null) return { userId: user.id, mailed: false };
+  const [holder] = await users.findByIdentifier(email, null);
+  const stillPending: Step[] = pending ? [oneTimeTokens.consume(pending.tokenHash, 'verify_email', now)] : [];
+  const rows = await transact([...stillPending, ...askMailbox(core, user, email, holder, device)]);
+  return { userId: user.id, mailed: rows !== null };
+}

@@ -1,0 +1,59 @@
+import type { Step } from '../store/db.ts';
+import type { Purpose } from '../store/one-time-tokens.ts';
+import type { User } from '../store/users.ts';
+import type { Core, Device } from './core.ts';
+import { queueMail } from './mails.ts';
+import { hashOneTimeToken, newOneTimeToken } from './one-time-tokens.ts';
+import { randomId } from './refresh-tokens.ts';
+import { takeMail } from './throttle.ts';
+
+/** A link's token in the place of the user's older one of that purpose; for no user the same statement, which then does nothing. */
+export function newLink(core: Core, purpose: Purpose, email: string, user: Pick<User, 'id'> | undefined) {
+  const token = newOneTimeToken(core);
+  const now = core.now();
+  const { resetMs, verificationMs } = core.config.mail;
+  const expiresAt = now + (purpose === 'reset_password' ? resetMs : verificationMs);
+  const step = core.store.oneTimeTokens.issue({ userId: user?.id ?? randomId(), purpose, tokenHash: token.tokenHash, email, now, expiresAt });
+  return { token, expiresAt, step };
+}
+
+/** The usable token and its user; undefined for one that is unknown, used, expired, replaced or of another purpose. */
+export async function findLink(core: Core, purpose: Purpose, token: string) {
+  return core.store.oneTimeTokens.find(hashOneTimeToken(token), purpose, core.now());
+}
+
+/**
+ * Asks the mailbox of an address whether it is the user's. If it is another account's, that one's owner is told instead, with a
+ * link to choose a new password; all else is the same, so that who asks learns nothing (ASVS 6.3.8). The transaction is undone
+ * while the address is to get no more mails.
+ */
+export function askMailbox(core: Core, user: Pick<User, 'id'>, email: string, holder: User | undefined, device: Device): Step[] {
+  const owner = holder?.id === user.id ? undefined : holder;
+  const verification = newLink(core, 'verify_email', email, user);
+  const reset = newLink(core, 'reset_password', email, owner);
+  return [
+    ...takeMail(core, 'verify_email', email, device, undefined),
+    verification.step,
+    reset.step,
+    queueMail(core, owner ? { template: 'already_registered', to: email, ...reset } : { template: 'verify_email', to: email, ...verification }),
+  ];
+}
+
+type Notice = { template: 'password_changed' | 'account_deleted' } | { template: 'email_change_requested' | 'email_changed'; newEmail: string };
+
+/**
+ * Tells the account's address what was done with it (ASVS 6.3.7), as steps of the transaction that does it. An address that was
+ * never verified may be a stranger's: it gets no more mails than other addresses, and no address of the user.
+ */
+export async function tellOwner(core: Core, { email, emailVerifiedAt }: User, notice: Notice, device: Device): Promise<Step[]> {
+  if (email === null || !core.config.mail.enabled) return [];
+  if (emailVerifiedAt !== null) return [queueMail(core, { ...notice, to: email })];
+  const mayGo = await core.store.transact(takeMail(core, 'verify_email', email, device, undefined));
+  if (!mayGo) return [];
+  return [queueMail(core, 'newEmail' in notice ? { ...notice, to: email, newEmail: hideAddress(notice.newEmail) } : { ...notice, to: email })];
+}
+
+/** `j…@example.com` */
+function hideAddress(email: string): string {
+  return `${email.slice(0, 1)}…${email.slice(email.lastIndexOf('@'))}`;
+}

@@ -1,0 +1,62 @@
+import type { User } from '../store/users.ts';
+import type { Core, Device } from './core.ts';
+import { normalizeEmail } from './identifiers.ts';
+import { findLink, newLink } from './link-mails.ts';
+import { queueMail } from './mails.ts';
+import { hashOneTimeToken } from './one-time-tokens.ts';
+import { findPasswordFault } from './password-rules.ts';
+import { forgetAttempts, takeMail } from './throttle.ts';
+
+/** The token is of no use when nothing is mailed: the address has no account, or is to get no more mails for now. */
+export type ResetRequest = { userId: string | null; mailed: boolean; token: string };
+
+/** Mails a link to choose a new password to the address of an account; does the same work for any other (ASVS 6.3.8). */
+export async function requestReset(core: Core, email: string, device: Device): Promise<ResetRequest> {
+  const to = normalizeEmail(email);
+  const [user] = await core.store.users.findByIdentifier(to, null);
+  const link = newLink(core, 'reset_password', to, user);
+  const rows = await core.store.transact([
+    ...takeMail(core, 'reset_password', to, device, user),
+    link.step,
+    queueMail(core, user ? { template: 'reset_password', to, ...link } : { template: 'decoy' }),
+  ]);
+  return { userId: user?.id ?? null, mailed: user !== undefined && rows !== null, token: link.token.token };
+}
+
+export type ResetResult =
+  /** `user` as it is now, for the device cookie: whoever reads the mailbox is no stranger, however many guesses strangers make */
+  | { outcome: 'changed'; user: User; ended: number }
+  /** unknown, used, expired, replaced by a newer one, or of another purpose */
+  | { outcome: 'link_invalid' }
+  | { outcome: 'weak_password'; fault: string };
+
+/**
+ * Replaces the password, holding a token that was mailed. In one transaction the token is used up, every session and every
+ * other token of the user ends, and the address, which the mail has reached, is verified; of many at once exactly one wins
+ * (ASVS 6.4.1). A password that breaks a rule leaves the token as it is.
+ */
+export async function resetPassword(core: Core, token: string, newPassword: string): Promise<ResetResult> {
+  const link = await findLink(core, 'reset_password', token);
+  if (!link) return { outcome: 'link_invalid' };
+  const fault = await findPasswordFault(core, newPassword, link.user);
+  if (fault) return { outcome: 'weak_password', fault };
+  return useLink(core, token, link.user, await core.passwords.hash(newPassword));
+}
+
+async function useLink(core: Core, token: string, user: User, newHash: string): Promise<ResetResult> {
+  const { id, passwordHash } = user;
+  const now = core.now();
+  const email = user.email as string; // a user with a link has one
+  const rows = await core.store.transact([
+    core.store.users.replacePasswordHash({ id, oldHash: passwordHash, newHash, changedAt: now }),
+    core.store.sessions.revokeAll({ userId: id, reason: 'password_reset', now }),
+    core.store.users.verifyEmail({ id, email, now }),
+    core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'reset_password', now),
+    core.store.oneTimeTokens.revokeAll(id),
+    ...forgetAttempts(core, user),
+    ...(core.config.mail.enabled ? [queueMail(core, { template: 'password_changed', to: email })] : []),
+  ]);
+  if (rows) return { outcome: 'changed', user: { ...user, passwordHash: newHash, passwordChangedAt: now, emailVerifiedAt: now }, ended: rows[1]?.length ?? 0 };
+  const link = await findLink(core, 'reset_password', token); // used, or the hash was changed meanwhile: look again
+  return link ? useLink(core, token, link.user, newHash) : { outcome: 'link_invalid' };
+}

@@ -1,0 +1,68 @@
+import type { Session } from '../store/sessions.ts';
+import type { User } from '../store/users.ts';
+import type { Core, Device } from './core.ts';
+import { normalizeEmail, usernameKey } from './identifiers.ts';
+import { askMailbox, tellOwner } from './link-mails.ts';
+import { findTaken } from './registrations.ts';
+import type { LiveSession } from './sessions.ts';
+import { bucketKey, confirmPassword } from './throttle.ts';
+
+export type ProfileChange = { username?: string | undefined; email?: string | undefined; password: string };
+
+export type Unconfirmed = { outcome: 'wrong' } | { outcome: 'throttled'; retryAfterMs: number };
+export type UpdateProfileResult =
+  /** `asked`: the new address counts once it is verified */
+  | { outcome: 'updated'; user: User; renamed: boolean; asked: boolean }
+  | { outcome: 'taken'; fields: ('email' | 'username')[] }
+  | Unconfirmed;
+
+/**
+ * Changes the username at once, and asks the mailbox of a new address, which is the account's once it is verified; the old
+ * address is told. All of it or nothing, and nothing if the password was changed meanwhile. Where registering is quiet about
+ * addresses that are taken, so is this (ASVS 6.3.8).
+ */
+export async function updateProfile(core: Core, { user, session }: LiveSession, change: ProfileChange, device: Device): Promise<UpdateProfileResult> {
+  const confirmed = await confirmPassword(core, user, session.id, change.password);
+  if (confirmed.outcome !== 'right') return confirmed;
+  const wanted = readChange(user, change);
+  const { email, renaming } = wanted;
+  const quiet = core.config.mail.requireVerification;
+  const [holder] = email === null ? [] : await core.store.users.findByIdentifier(email, null);
+  const rows = holder && !quiet ? null : await core.store.transact([
+    core.store.users.keepPasswordHash(user),
+    ...(renaming ? [core.store.users.rename({ id: user.id, ...renaming })] : []),
+    ...(email === null ? [] : askMailbox(core, user, email, holder, device)),
+    ...(email === null ? [] : await tellOwner(core, user, { template: 'email_change_requested', newEmail: email }, device)),
+  ]);
+  if (rows) return { outcome: 'updated', user: { ...user, ...renaming }, renamed: renaming !== null, asked: email !== null };
+  const fields = await findTaken(core, { id: user.id, email: quiet ? null : email, usernameKey: renaming?.usernameKey ?? null });
+  if (fields.length > 0) return { outcome: 'taken', fields };
+  const now = await core.store.users.find(user.id);
+  return now && now.passwordHash !== user.passwordHash ? updateProfile(core, { user: now, session }, change, device) : waitForMail(core, email ?? '');
+}
+
+/** What would be different; null where nothing would. */
+function readChange(user: User, { username, email }: ProfileChange) {
+  const address = email === undefined ? null : normalizeEmail(email);
+  return {
+    email: address === user.email ? null : address,
+    renaming: username === undefined || username === user.username ? null : { username, usernameKey: usernameKey(username) },
+  };
+}
+
+async function waitForMail(core: Core, email: string): Promise<Unconfirmed> {
+  const counted = await core.store.throttles.find(bucketKey(core, 'mail verify_email', email));
+  return { outcome: 'throttled', retryAfterMs: Math.max(1000, (counted?.blockedUntil ?? 0) - core.now()) };
+}
+
+/** Deletes the account with its sessions and tokens, unless its password was changed meanwhile; tells its address. */
+export async function deleteAccount(core: Core, user: User, session: Session, password: string, device: Device): Promise<{ outcome: 'deleted' } | Unconfirmed> {
+  const confirmed = await confirmPassword(core, user, session.id, password);
+  if (confirmed.outcome !== 'right') return confirmed;
+  const rows = await core.store.transact([
+    core.store.users.remove(user),
+    ...(await tellOwner(core, user, { template: 'account_deleted' }, device)),
+  ]);
+  const now = rows ? undefined : await core.store.users.find(user.id);
+  return now ? deleteAccount(core, now, session, password, device) : { outcome: 'deleted' };
+}

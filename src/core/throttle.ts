@@ -1,0 +1,121 @@
+import { createHmac } from 'node:crypto';
+import type { Step } from '../store/db.ts';
+import type { Purpose } from '../store/one-time-tokens.ts';
+import type { Policy, Throttle } from '../store/throttles.ts';
+import type { User } from '../store/users.ts';
+import type { Core, Device } from './core.ts';
+import { findMark } from './devices.ts';
+import { normalizeEmail } from './identifiers.ts';
+import { PasswordQueueFull } from './passwords.ts';
+import { inTurn } from './turns.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+const MAIL: Policy = { free: 3, pauseMs: 15 * MINUTE_MS, longestPauseMs: DAY_MS, limit: Number.MAX_SAFE_INTEGER, forgetMs: DAY_MS };
+const PURPOSES: Purpose[] = ['reset_password', 'verify_email'];
+
+type Kind = 'email' | 'username' | 'device' | 'session' | `mail ${Purpose}` | `mail ${Purpose} from known devices`;
+
+/** Where attempts are counted together, and what is counted there; `counted` is undefined where there were none. */
+export type Bucket = { key: string; counted: Throttle | undefined };
+
+export type AttemptResult =
+  | { outcome: 'right' }
+  | { outcome: 'wrong' }
+  /** too many were wrong: the password was not looked at */
+  | { outcome: 'throttled'; retryAfterMs: number };
+
+/**
+ * The name of a bucket: HMAC-SHA-256, so that the database shows nobody what was typed. It says nothing of whether there
+ * is such an account, so that those that do not exist are throttled like those that do.
+ */
+export function bucketKey({ config }: Pick<Core, 'config'>, kind: Kind, value: string): string {
+  return createHmac('sha256', config.secrets.derivedKeys[0].throttleKey).update(`${kind}|${value}`).digest('base64url');
+}
+
+/**
+ * Verifies a password, unless too many before it were wrong (NIST SP 800-63B-4 §3.2.2; ASVS 6.3.1). Attempts of one bucket
+ * take turns in this process. One that finds nobody before it and nothing counted is counted when it was wrong; any other
+ * is counted before it is verified, so that of many at once, in however many processes, no more than allowed are verified.
+ * A right password forgets the wrong ones before it.
+ * @throws PasswordQueueFull before anything is counted
+ */
+export async function attempt(core: Core, { key, counted }: Bucket, verify: () => Promise<boolean>): Promise<AttemptResult> {
+  if (!core.config.throttle) return (await verify()) ? { outcome: 'right' } : { outcome: 'wrong' };
+  const policy = loginPolicy(core.config.throttle.loginAttempts);
+  const wait = waitFor(core, counted, policy);
+  if (wait > 0) return { outcome: 'throttled', retryAfterMs: wait };
+  const result = await inTurn(key, (alone) => (alone && !counted ? attemptFirst(core, key, policy, verify) : attemptCounted(core, key, policy, verify)));
+  return result ?? { outcome: 'throttled', retryAfterMs: SECOND_MS };
+}
+
+async function attemptFirst(core: Core, key: string, policy: Policy, verify: () => Promise<boolean>): Promise<AttemptResult> {
+  if (await verify()) return { outcome: 'right' };
+  await core.store.throttles.count(key, core.now(), policy);
+  return { outcome: 'wrong' };
+}
+
+async function attemptCounted(core: Core, key: string, policy: Policy, verify: () => Promise<boolean>): Promise<AttemptResult> {
+  const { throttles } = core.store;
+  if (!core.passwords.hasRoom()) throw new PasswordQueueFull();
+  if (!(await throttles.take(key, core.now(), policy))) {
+    return { outcome: 'throttled', retryAfterMs: waitFor(core, await throttles.find(key), policy) || SECOND_MS };
+  }
+  const fits = await verify().catch(async (error: unknown) => {
+    await throttles.giveBack(key, core.now());
+    throw error;
+  });
+  if (!fits) return { outcome: 'wrong' };
+  await core.store.transact([throttles.clear(key)]);
+  return { outcome: 'right' };
+}
+
+/** Wrong passwords, for each identifier, and for each device that is known to the account: five, then pauses that double up to an hour. */
+function loginPolicy(limit: number): Policy {
+  return { free: 5, pauseMs: SECOND_MS, longestPauseMs: HOUR_MS, limit, forgetMs: 30 * DAY_MS };
+}
+
+function waitFor({ now }: Core, counted: Throttle | undefined, { limit }: Policy): number {
+  if (!counted) return 0;
+  return Math.max(0, (counted.count >= limit ? counted.expiresAt : counted.blockedUntil) - now());
+}
+
+/**
+ * Verifies the password of somebody who is signed in already. Attempts are counted by session, so that a stolen access
+ * token neither guesses without end nor locks the owner out elsewhere.
+ */
+export async function confirmPassword(core: Core, user: User, sessionId: string, password: string): Promise<AttemptResult> {
+  const key = bucketKey(core, 'session', sessionId);
+  const counted = core.config.throttle ? await core.store.throttles.find(key) : undefined;
+  return attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash));
+}
+
+/**
+ * Counts a mail to an address; the step undoes the transaction when none is to go now: three at once, then pauses from a
+ * quarter of an hour that double up to a day. Devices that are known to the account of that address have a bucket of
+ * their own, so that strangers cannot use up its owner's mails; it is one for the address, so that whoever signs up with
+ * another's address gains no more.
+ */
+export function takeMail(core: Core, purpose: Purpose, email: string, device: Device, user: User | undefined): Step[] {
+  if (!core.config.throttle) return [];
+  const address = normalizeEmail(email);
+  const known = findMark(core, device.marks, user) !== undefined && user?.email === address;
+  return [core.store.throttles.takeStep(mailKey(core, purpose, address, known), core.now(), MAIL)];
+}
+
+function mailKey(core: Core, purpose: Purpose, address: string, known: boolean): string {
+  return bucketKey(core, known ? `mail ${purpose} from known devices` : `mail ${purpose}`, address);
+}
+
+/** Forgets what was attempted with the user's identifiers: whoever has just proved to own the mailbox may begin anew. */
+export function forgetAttempts(core: Core, { email, usernameKey }: User): Step[] {
+  if (!core.config.throttle) return [];
+  const keys = [
+    ...(email === null ? [] : [bucketKey(core, 'email', email), ...PURPOSES.flatMap((purpose) => [true, false].map((known) => mailKey(core, purpose, email, known)))]),
+    ...(usernameKey === null ? [] : [bucketKey(core, 'username', usernameKey)]),
+  ];
+  return keys.map((key) => core.store.throttles.clear(key));
+}
