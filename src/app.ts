@@ -17,6 +17,7 @@ import routing, { routeMethods } from './plugins/routing.ts';
 import securityHeaders from './plugins/security-headers.ts';
 import store from './plugins/store.ts';
 import accountRoutes from './routes/accounts.ts';
+import browserRoutes from './routes/browser.ts';
 import compatRoutes, { rewriteAlias } from './routes/compat.ts';
 import passwordRoutes from './routes/passwords.ts';
 import serverRoutes from './routes/server.ts';
@@ -64,6 +65,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo }: { now?
   await app.register(sessionRoutes);
   await app.register(userRoutes);
   await app.register(serverRoutes);
+  await app.register(browserRoutes);
   if (config.compatRoutes) await app.register(compatRoutes);
   await app.register(routing);
 

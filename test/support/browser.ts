@@ -17,8 +17,8 @@ export const testInChromium: (name: string, run: () => Promise<void>) => void = 
  * A Chromium of its own for one test, with one cookie jar. It remembers what any of its pages complains of (console
  * errors and warnings, uncaught exceptions, violations of a Content-Security-Policy) and which hosts they asked.
  */
-export async function launchChromium() {
-  const browser = await chromium.launch({ executablePath, args: ARGUMENTS });
+export async function launchChromium(...more: string[]) {
+  const browser = await chromium.launch({ executablePath, args: [...ARGUMENTS, ...more] });
   onTestFinished(() => browser.close());
   const context = await browser.newContext({ viewport: { width: 1300, height: 1000 } });
   const complaints: string[] = [];
