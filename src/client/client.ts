@@ -176,7 +176,7 @@ class Keeper {
   readonly #end = new AbortController();
   /** sessions that this browser has left; late news of them is no news */
   readonly #past = new Set<string>();
-  readonly #channel: BroadcastChannel | undefined;
+  #channel: BroadcastChannel | undefined;
   /** counts changes of session: an answer that was asked for under another one is dropped */
   #era = 0;
   #due = 0;
@@ -274,6 +274,7 @@ class Keeper {
     this.#end.abort();
     clearTimeout(this.#timer);
     this.#channel?.close();
+    this.#channel = undefined;
     this.#listeners.clear();
   }
 
@@ -288,10 +289,13 @@ class Keeper {
     const asked = this.#era;
     const next = await this.#ask(state.user).catch((error: unknown) => error as KeyturnError);
     if (this.#era !== asked) return this.#refresh(state, asked);
-    if (!(next instanceof Error)) return this.settle(next);
-    if (next.status === 401 && /^(refresh_token_|session_ended)/.test(next.code)) return this.settle(null);
-    this.#fail(next);
-    throw next;
+    const failed = next instanceof Error;
+    const ended = failed && next.status === 401 && /^(refresh_token_|session_ended)/.test(next.code);
+    if (failed && !ended) {
+      this.#fail(next);
+      throw next;
+    }
+    this.settle(failed ? null : next);
   }
 
   async #ask(known: State['user']): Promise<State> {

@@ -169,6 +169,20 @@ testInChromium('without storage, channels and locks it works: sign-out is seen o
   expect(await second.user()).toBe(null);
 });
 
+testInChromium('a page that comes back from the browser’s cache after a sign-out notices; a lock that nobody lets go of is not waited for', async () => {
+  const { open, origin } = await start();
+  const [first, second] = [await open(), await open({ before: without.channel + without.storage })];
+  await first.register(JOHN);
+  await second.load();
+  await second.becomes(JOHN);
+  await first.run('keyturn.logout()');
+  await second.run("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })); 0");
+  await second.becomes(null);
+
+  await first.run(`void navigator.locks.request('keyturn 1 ${origin}', () => new Promise(() => {})); 0`);
+  expect(await second.login(JOHN)).toBe(JOHN);
+});
+
 testInChromium('no network, nonsense, 429, 5xx, 403 and a 401 of somebody else do not sign out; Retry-After is kept', async () => {
   const { open, meet, clock, count, proxy } = await start();
   const tab = await open();
@@ -211,9 +225,10 @@ testInChromium('a page that starts while the server is away waits, and then find
   expect(await tab.seen()).toEqual([JOHN]);
 });
 
-testInChromium('a refresh that is answered after the sign-out brings nothing back', async () => {
-  const { open, meet } = await start();
+testInChromium('a refresh that is answered after the sign-out, and late news of the session, bring nothing back', async () => {
+  const { open, meet, origin } = await start();
   const [first, second] = [await open({ before: without.locks }), await open({ before: without.locks })];
+  await second.run(`globalThis.news = []; globalThis.channel = new BroadcastChannel('keyturn 1 ${origin}'); channel.onmessage = ({ data }) => news.push(data); 0`);
   await first.register(JOHN);
   await second.becomes(JOHN);
   const late = Promise.withResolvers<unknown>();
@@ -224,6 +239,7 @@ testInChromium('a refresh that is answered after the sign-out brings nothing bac
   await second.becomes(null);
   late.resolve(null);
   expect(await refreshed).toBe('done');
+  await second.run('channel.postMessage(news.find(({ token }) => token)); channel.postMessage(news.find(({ token }) => !token))');
   await sleep(100);
   for (const tab of [first, second]) expect([await tab.user(), await tab.run('keyturn.accessToken()')]).toEqual([null, null]);
 });
@@ -329,4 +345,43 @@ testInChromium('resume: marked asks nothing of a first visit, and resumes where 
   await tab.reload();
   expect([await tab.user(), count('/auth/refresh')]).toEqual([null, 2]);
   expect(complaints).toEqual([]);
+});
+
+testInChromium('a change of the user is told to all tabs; a deleted account, an ended session and a reset password sign them out', async () => {
+  const { open, proxy } = await start();
+  const tabs = [await open(), await open()];
+  const [first, second] = tabs as [Tab, Tab];
+  const answerWith = (status: number, path: string, body = '') => {
+    proxy.fault = ({ method, url }) => (method !== 'GET' && url === path ? { status, headers: { 'content-type': 'application/json' }, body } : undefined);
+  };
+  const endings = {
+    'deleted@example.com': async () => {
+      const user = { ...(await first.run<object>('keyturn.user')), username: 'changed' };
+      answerWith(200, '/users/me', JSON.stringify(user));
+      expect(await first.run('keyturn.updateMe({ username: "changed" })')).toEqual(user);
+      await expect.poll(() => second.run('keyturn.user.username')).toBe('changed');
+      answerWith(204, '/users/me');
+      await first.run("keyturn.deleteMe({ password: 'x' })");
+    },
+    'ended@example.com': () => first.run('keyturn.sessions().then((list) => keyturn.endSession(list.find(({ current }) => current).id))'),
+    'reset@example.com': async () => {
+      answerWith(200, '/auth/change-password', '{"msg":"changed"}');
+      await first.run("fetch('/auth/logout', { method: 'POST' }).then(() => 0)"); // as the reset does on the server
+      expect(await first.run("keyturn.changePassword({ token: 'x', new_password: 'y' })")).toEqual({ msg: 'changed' });
+    },
+  };
+  for (const [email, end] of Object.entries(endings)) {
+    await first.register(email);
+    await all(tabs, (tab) => tab.becomes(email));
+    await end();
+    await all(tabs, (tab) => tab.becomes(null, 1000));
+  }
+});
+
+testInChromium('signing up where the address must be verified first signs nobody in', async () => {
+  const { open, meet } = await start();
+  const tab = await open();
+  meet('/auth/register', { status: 202, headers: { 'content-type': 'application/json' }, body: '{"msg":"look into your mail"}' });
+  expect(await tab.run("keyturn.register({ email: 'x@example.com', password: 'correct horse battery' })")).toBe(null);
+  expect(await tab.user()).toBe(null);
 });
