@@ -25,7 +25,7 @@ type News = { sid: string; user?: User; token?: string; life?: number; age?: num
 
 /** Under the server's grace, so that a refresh whose answer is lost is repeated while its token is still excused. */
 const TIME_LIMIT_MS = 10_000;
-const LOCK_LIMIT_MS = 5_000;
+const LOCK_LIMIT_MS = 3_000;
 const MAX_PAUSE_MS = 30_000;
 const MAX_RETRY_AFTER_S = 300;
 const NOWHERE = { token: '', sid: '', since: 0, life: 0 };
