@@ -9,7 +9,7 @@ export type Listener = (user: User | null) => void;
 export type Client = ReturnType<typeof createClient>;
 
 export type ClientOptions = {
-  /** where the server is, with the path prefix of a reverse proxy if there is one; this page's own origin if left out */
+  /** where the server is, with the path prefix of a reverse proxy if there is one; if left out, the origin of this page */
   baseUrl?: string;
   /** origins that `fetch` gives the access token to, beside those of the server and of this page */
   tokenOrigins?: string[];
@@ -89,10 +89,11 @@ export function createClient({ baseUrl = '/', tokenOrigins = [], resume = 'alway
     },
 
     me: () => learn('GET'),
-    updateMe: (body: { email?: string; username?: string; password?: string }) => learn('PATCH', body),
+    updateMe: (body: { email?: string; username?: string; password: string }) => learn('PATCH', body),
     deleteMe: async (body: { password: string }) => {
+      const { user } = keeper.state;
       await authorized('DELETE', '/users/me', body);
-      keeper.settle(null);
+      if (user?.id === keeper.state.user?.id) keeper.settle(null);
     },
     sessions: async () => (await authorized<{ sessions: Session[] }>('GET', '/auth/sessions')).sessions,
     endSession: async (id: string) => {

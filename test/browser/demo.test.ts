@@ -80,6 +80,22 @@ testInChromium('the demonstration: sign up, reload, use and renew the token, end
   expect(complaints).toEqual([]);
 });
 
+testInChromium('the demonstration asks for the mail of a forgotten password, and says nothing of whether there is an account', async () => {
+  const { page, origin, complaints } = await start();
+  const asked: unknown[] = [];
+  await page.route('**/auth/forgot-password', (route) => {
+    asked.push(route.request().postDataJSON());
+    return route.fulfill({ json: { msg: 'sent' } });
+  });
+  await page.goto(`${origin}/demo`);
+  await page.getByRole('button', { name: 'Forgot your password?' }).click();
+  await fieldOf(page, 'E-mail address').fill('john@example.com');
+  await page.getByRole('button', { name: 'Send the mail' }).click();
+  await expect.poll(() => statusOf(page).innerText()).toBe('If there is an account of this address, a mail is on its way.');
+  expect(asked).toEqual([{ email: 'john@example.com' }]);
+  expect(complaints).toEqual([]);
+});
+
 testInChromium('the demonstration works by keyboard alone, says what is wrong beside the field, and moves the focus to it', async () => {
   const { page, origin } = await start();
   await page.goto(`${origin}/demo`);
