@@ -20,6 +20,7 @@ import routing, { routeMethods } from './plugins/routing.ts';
 import securityHeaders from './plugins/security-headers.ts';
 import store from './plugins/store.ts';
 import accountRoutes from './routes/accounts.ts';
+import browserRoutes from './routes/browser.ts';
 import compatRoutes, { rewriteAlias } from './routes/compat.ts';
 import emailRoutes from './routes/emails.ts';
 import linkPageRoutes from './routes/link-pages.ts';
@@ -85,6 +86,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo, printMai
   await app.register(userRoutes);
   await app.register(serverRoutes);
   if (config.mail.enabled && config.mail.appUrl === null) await app.register(linkPageRoutes);
+  await app.register(browserRoutes);
   if (config.compatRoutes) await app.register(compatRoutes);
   await app.register(routing);
 

@@ -11,11 +11,12 @@ function welcome(config: Config, address: string): string {
   const url = address.replace('[::1]', 'localhost').replace('127.0.0.1', 'localhost');
   const post = (path: string) => `curl -X POST ${url}${path} -H 'content-type: application/json' -d`;
   return `
-Keyturn listens on ${url}${config.docs ? ` (documentation: ${url}/docs)` : ''}
+Keyturn listens on ${url}
+  open  ${url}/demo${config.docs ? `, and ${url}/docs for the documentation` : ''}
   data  ${describeDatabase(config.database)}
 ${config.secrets.files.map((file) => `  key   ${file}`).join('\n')}
 
-Try it:
+Or try it here:
   ${post('/auth/register')} '{"email":"john@example.com","password":"securepassword123"}'
   ${post('/auth/login')} '{"email":"john@example.com","password":"securepassword123"}'
   curl ${url}/users/me -H 'authorization: Bearer <access_token>'

@@ -71,7 +71,7 @@ export default fp(async (app) => {
   if (!app.config.docs) return;
 
   const hidden = { schema: { hide: true } };
-  app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/docs'));
+  if (app.config.production) app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/docs'));
   app.get('/openapi.json', hidden, async () => app.swagger());
 
   await app.register(swaggerUi, {

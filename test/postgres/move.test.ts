@@ -90,9 +90,9 @@ test.each(['there', 'back'])('a move that is killed in the middle continues when
   expect(await ended).toMatchObject({ code: null });
   const again = await cliHere(['move', '--to', to, '--from', from, '--json'], env);
   expect(again).toMatchObject({ code: 0 });
-  const { tables } = JSON.parse(again.stdout) as { tables: { rows: number; copied: number }[] };
-  expect(tables.map(({ rows }) => rows)).toEqual([10_000, 20_000]);
-  const copied = tables[0]!.copied + tables[1]!.copied;
+  const { tables } = JSON.parse(again.stdout) as { tables: { table: string; rows: number; copied: number }[] };
+  expect(Object.fromEntries(tables.map(({ table, rows }) => [table, rows]))).toMatchObject({ users: 10_000, sessions: 20_000 });
+  const copied = tables.reduce((sum, table) => sum + table.copied, 0);
   expect(copied).toBeGreaterThan(0);
   expect(copied).toBeLessThan(30_000);
   if (way === 'back') expect(fileRows(`${folder}/back.db`)).toEqual(fileRows(path));

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { type Browser, chromium } from 'playwright-core';
 import { onTestFinished, test } from 'vitest';
 
 const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
@@ -13,14 +13,35 @@ export const testInChromium: (name: string, run: () => Promise<void>) => void = 
   ? (name, run) => test(name, { timeout: 60_000 }, run)
   : (name, run) => test.skip(`${name} (skipped: there is no ${executablePath}; CHROMIUM_PATH may name another Chromium)`, run);
 
+const running = new Map<string, { browser: Promise<Browser>; users: number; end?: NodeJS.Timeout }>();
+const IDLE_MS = 1000;
+
+/** Chromium takes a second to start: tests one after another share a process, until nobody has used it for a while. */
+async function borrowChromium(args: string[]): Promise<Browser> {
+  const key = args.join(' ');
+  const shared = running.get(key) ?? { browser: chromium.launch({ executablePath, args }), users: 0 };
+  running.set(key, shared);
+  clearTimeout(shared.end);
+  shared.users += 1;
+  onTestFinished(() => {
+    shared.users -= 1;
+    if (shared.users > 0) return;
+    shared.end = setTimeout(() => {
+      running.delete(key);
+      void shared.browser.then((browser) => browser.close());
+    }, IDLE_MS);
+  });
+  return shared.browser;
+}
+
 /**
- * A Chromium of its own for one test, with one cookie jar. It remembers what any of its pages complains of (console
+ * A profile of its own for one test, with one cookie jar, in Chromium with more arguments. It remembers what any of its pages complains of (console
  * errors and warnings, uncaught exceptions, violations of a Content-Security-Policy) and which hosts they asked.
  */
-export async function launchChromium() {
-  const browser = await chromium.launch({ executablePath, args: ARGUMENTS });
-  onTestFinished(() => browser.close());
+export async function launchChromium(...more: string[]) {
+  const browser = await borrowChromium([...ARGUMENTS, ...more]);
   const context = await browser.newContext({ viewport: { width: 1300, height: 1000 } });
+  onTestFinished(() => context.close());
   const complaints: string[] = [];
   const hosts = new Set<string>();
   context.on('console', (message) => {
