@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import argon2 from 'argon2';
 import pLimit from 'p-limit';
 import type { Config } from '../config.ts';
+import { chooseArgon2 } from './argon2.ts';
 import { askForBreach } from './breaches.ts';
 import { fitsOldHash } from './old-hashes.ts';
 
@@ -22,13 +23,12 @@ const limit = pLimit(availableParallelism());
  * `onHibpUnavailable` is told why Have I Been Pwned could not be asked.
  */
 export function createPasswords({ argon2: cost, passwords: { queueLimit, hibpUrl } }: Pick<Config, 'argon2' | 'passwords'>, onHibpUnavailable?: (reason: string) => void) {
-  const options = { type: argon2.argon2id, ...cost } as const;
   const hasRoom = () => limit.activeCount + limit.pendingCount < limit.concurrency + queueLimit;
   const queued = <Result>(work: () => Promise<Result>): Promise<Result> => {
     if (!hasRoom()) throw new PasswordQueueFull();
     return limit(work);
   };
-  const hash = async (password: string) => queued(() => argon2.hash(password.normalize('NFC'), options));
+  const hash = async (password: string) => queued(async () => (await chooseArgon2()).hash(password.normalize('NFC'), cost));
   let decoy: Promise<string> | undefined;
 
   return {
@@ -44,7 +44,7 @@ export function createPasswords({ argon2: cost, passwords: { queueLimit, hibpUrl
      * @throws PasswordQueueFull
      */
     verify: async (password: string, storedHash: string | undefined): Promise<boolean> => {
-      decoy ??= argon2.hash(randomBytes(32), options);
+      decoy ??= chooseArgon2().then((implementation) => implementation.hash(randomBytes(32), cost));
       const against = storedHash ?? (await decoy);
       const fits = await queued(() => fitsAsSentOrComposed(password, against));
       return fits && storedHash !== undefined;
@@ -72,5 +72,6 @@ async function fitsAsSentOrComposed(password: string, storedHash: string): Promi
 }
 
 async function fitsHash(password: string, storedHash: string): Promise<boolean> {
-  return storedHash.startsWith(OWN_FORMAT) ? argon2.verify(storedHash, password).catch(() => false) : fitsOldHash(password, storedHash);
+  if (!storedHash.startsWith(OWN_FORMAT)) return fitsOldHash(password, storedHash);
+  return (await chooseArgon2()).verify(storedHash, password).catch(() => false);
 }
