@@ -3,7 +3,6 @@ import fp from 'fastify-plugin';
 import type { Letter } from '../core/letters.ts';
 import { createPostman, type Delivery, type Sent } from '../core/postman.ts';
 import { loadTemplates } from './mail-templates.ts';
-import { openSmtp } from './smtp.ts';
 
 const LOOK_EVERY_MS = 1000;
 /** What is in hand when the server stops may take so long; then it is cut off, and sent after the next start. */
@@ -15,7 +14,7 @@ const CLOSE_MS = 3000;
  */
 export default fp<{ printMail: (text: string) => void }>(async (app, { printMail }) => {
   const { mail: { smtp, from, enabled, templates } } = app.config;
-  const server = smtp && openSmtp(smtp, from);
+  const server = smtp && (await import('./smtp.ts')).openSmtp(smtp, from); // nodemailer is loaded only where it is used
   const print = async (letter: Letter): Promise<Sent> => {
     if (!enabled) return { outcome: 'failed', code: 'OFF', reason: 'SMTP_URL is not set' };
     printMail(describe(letter));

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin';
 import { ConfigError } from '../config.ts';
 import { problems } from '../problems.ts';
 import { probeLimits, sharedStore } from './rate-limit-stores.ts';
-import { isRefusal, openRedis, type RedisAddress } from './redis.ts';
+import type { RedisAddress } from './redis.ts';
 
 const COUNTED_ADDRESSES = 50_000;
 
@@ -48,6 +48,7 @@ function sayLocal({ config, log }: FastifyInstance) {
 
 /** Returns when it is known whether Redis is there. Only messages of errors are logged, for their fields hold the password. */
 async function shareCounts(app: FastifyInstance, address: RedisAddress): Promise<FastifyRateLimitStoreCtor> {
+  const { isRefusal, openRedis } = await import('./redis.ts'); // ioredis is loaded only where it is used
   const { metrics, log } = app;
   const link = openRedis(address, {
     probe: probeLimits,

@@ -11,22 +11,31 @@ const hidden = { schema: { hide: true } };
 
 /** The browser client for pages without a bundler; and outside production the page that shows what it does. */
 export default async function browserRoutes(app: FastifyInstance): Promise<void> {
-  const client = readModule('../client/client.ts');
-  const etag = `"${createHash('sha256').update(client).digest('base64url')}"`;
+  const client = onceAsked(() => {
+    const text = readModule('../client/client.ts');
+    return { text, etag: `"${createHash('sha256').update(text).digest('base64url')}"` };
+  });
   app.get('/client.js', { ...hidden, config: forEveryOrigin }, async (request, reply) => {
+    const { text, etag } = client();
     reply.header('etag', etag).header('cache-control', 'public, max-age=300').header('cross-origin-resource-policy', 'cross-origin');
     if (names(request.headers['if-none-match'], etag)) return reply.code(304).send();
-    return reply.type('text/javascript; charset=utf-8').send(client);
+    return reply.type('text/javascript; charset=utf-8').send(text);
   });
   if (app.config.production) return;
 
-  const files = { '/demo': read('../demo/demo.html'), '/demo/demo.js': readModule('../demo/demo.ts'), '/demo/demo.css': read('../demo/demo.css') };
+  const files = { '/demo': () => read('../demo/demo.html'), '/demo/demo.js': onceAsked(() => readModule('../demo/demo.ts')), '/demo/demo.css': () => read('../demo/demo.css') };
   const types = { html: 'text/html', js: 'text/javascript', css: 'text/css' };
   for (const [path, text] of Object.entries(files)) {
     const type = types[(path.split('.')[1] ?? 'html') as keyof typeof types];
-    app.get(path, hidden, async (_request, reply) => reply.header('content-security-policy', DEMO_POLICY).type(`${type}; charset=utf-8`).send(text));
+    app.get(path, hidden, async (_request, reply) => reply.header('content-security-policy', DEMO_POLICY).type(`${type}; charset=utf-8`).send(text()));
   }
   app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/demo'));
+}
+
+/** Stripping types loads a compiler: a start, and a server that nobody asks, do without. */
+function onceAsked<Value>(make: () => Value): () => Value {
+  let made: { value: Value } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 /** If-None-Match compares weakly, for a proxy that compresses weakens the tag (RFC 9110 §13.1.2). */

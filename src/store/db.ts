@@ -1,8 +1,6 @@
 import type { PgDatabase, PgQueryResultHKT, PgSelect } from 'drizzle-orm/pg-core';
-import { openPostgres } from './postgres.ts';
 import type * as pgSchema from './schema/pg.ts';
 import type * as sqliteSchema from './schema/sqlite.ts';
-import { openSqlite } from './sqlite.ts';
 
 /**
  * What the statements are written against, on both dialects. Queries are written once, with PostgreSQL's builder, which
@@ -51,9 +49,10 @@ export type DatabaseOptions =
   | { dialect: 'sqlite'; path: string }
   | { dialect: 'postgres'; url: string; poolSize: number; timeoutMs: number };
 
-/** Opens the database and brings its schema up to date. */
-export function openDb(options: DatabaseOptions, onConnectionLost?: (error: Error) => void): Promise<Db> {
-  return options.dialect === 'sqlite' ? openSqlite(options.path) : openPostgres(options, onConnectionLost);
+/** Opens the database and brings its schema up to date. Only the dialect that is used is loaded. */
+export async function openDb(options: DatabaseOptions, onConnectionLost?: (error: Error) => void): Promise<Db> {
+  if (options.dialect === 'sqlite') return (await import('./sqlite.ts')).openSqlite(options.path);
+  return (await import('./postgres.ts')).openPostgres(options, onConnectionLost);
 }
 
 /** What a transaction throws inside to be undone, when a step that `must` had no row. */

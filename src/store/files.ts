@@ -1,9 +1,8 @@
 import { chmodSync, chownSync, closeSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
-import { sql } from 'drizzle-orm';
-import { readMigrationFiles } from 'drizzle-orm/migrator';
-import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
+import { readMigrationFiles, sql } from './drizzle.ts';
+import { SQLiteSyncDialect } from './drizzle-sqlite.ts';
 import { MIGRATIONS } from './sqlite.ts';
 import { TABLES } from './tables.ts';
 

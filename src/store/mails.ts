@@ -1,4 +1,4 @@
-import { and, asc, eq, inArray, lte, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, lte, sql } from './drizzle.ts';
 import type { Db, Step } from './db.ts';
 
 export type Mail = Db['schema']['mails']['$inferSelect'];

@@ -1,5 +1,6 @@
-import { type SQL, sql } from 'drizzle-orm';
-import { PgDialect } from 'drizzle-orm/pg-core';
+import type { SQL } from 'drizzle-orm';
+import { sql } from './drizzle.ts';
+import { PgDialect } from './drizzle-pg.ts';
 import pg from 'pg';
 import { latestMigration, Refusal } from './files.ts';
 import type { End, Role } from './move.ts';

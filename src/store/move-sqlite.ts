@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { getTableColumns, type SQL, sql } from 'drizzle-orm';
-import { drizzle } from 'drizzle-orm/better-sqlite3';
-import { SQLiteSyncDialect } from 'drizzle-orm/sqlite-core';
+import type { SQL } from 'drizzle-orm';
+import { getTableColumns, sql } from './drizzle.ts';
+import { drizzle, SQLiteSyncDialect } from './drizzle-sqlite.ts';
 import { holdAlone, inUse, isBusy, latestMigration, migrationOf } from './files.ts';
 import type { End, Role } from './move.ts';
 import { MIGRATIONS } from './sqlite.ts';

@@ -1,4 +1,4 @@
-import { and, eq, gt, inArray, lte, sql } from 'drizzle-orm';
+import { and, eq, gt, inArray, lte, sql } from './drizzle.ts';
 import type { Db, Step } from './db.ts';
 
 export type OneTimeToken = Db['schema']['oneTimeTokens']['$inferSelect'];

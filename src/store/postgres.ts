@@ -1,7 +1,6 @@
 import { fileURLToPath } from 'node:url';
-import { DrizzleQueryError } from 'drizzle-orm/errors';
-import { readMigrationFiles } from 'drizzle-orm/migrator';
-import { drizzle } from 'drizzle-orm/node-postgres';
+import { DrizzleQueryError, readMigrationFiles } from './drizzle.ts';
+import { drizzle } from './drizzle-pg.ts';
 import type { PgSelect } from 'drizzle-orm/pg-core';
 import pg from 'pg';
 import { type Db, DatabaseAway, type DatabaseOptions, type QueryBuilder, type Step, UNDONE } from './db.ts';

@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm';
+import { sql } from './drizzle.ts';
 import { type DatabaseOptions, openDb, type Step } from './db.ts';
 import { mailStatements } from './mails.ts';
 import { oneTimeTokenStatements } from './one-time-tokens.ts';

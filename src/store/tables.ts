@@ -1,5 +1,6 @@
-import { type Column, getTableColumns, getTableName, is, type SQL, sql } from 'drizzle-orm';
-import { getTableConfig, PgTable } from 'drizzle-orm/pg-core';
+import type { Column, SQL } from 'drizzle-orm';
+import { getTableColumns, getTableName, is, sql } from './drizzle.ts';
+import { getTableConfig, PgTable } from './drizzle-pg.ts';
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core';
 import * as pgSchema from './schema/pg.ts';
 import * as sqliteSchema from './schema/sqlite.ts';

@@ -1,4 +1,5 @@
-import { and, eq, gt, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm';
+import type { SQL } from 'drizzle-orm';
+import { and, eq, gt, inArray, lt, lte, or, sql } from './drizzle.ts';
 import type { Db, QueryBuilder, Step } from './db.ts';
 
 export type Throttle = Db['schema']['throttles']['$inferSelect'];

@@ -1,4 +1,4 @@
-import { and, eq, inArray, or, sql } from 'drizzle-orm';
+import { and, eq, inArray, or, sql } from './drizzle.ts';
 import type { Db, Step } from './db.ts';
 import type { Throttle } from './throttles.ts';
 

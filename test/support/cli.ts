@@ -7,7 +7,7 @@ export type Ended = { code: number | null; stdout: string; stderr: string };
 
 /** `keyturn` as a process of its own; `child` may be killed. */
 export function spawnCli(args: string[], env: Record<string, string>) {
-  const child = spawn(process.execPath, ['src/cli.ts', ...args], { env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--import', './src/compile-cache.js', 'src/cli.ts', ...args], { env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const out = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => void (out.stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => void (out.stderr += chunk.toString()));

@@ -53,6 +53,8 @@ export async function startCluster() {
   };
   return {
     port,
+    /** What the server has logged so far. */
+    log: () => readFileSync(join(folder, 'log'), 'utf8'),
     url: (database: string) => `postgres://keyturn@127.0.0.1:${port}/${database}`,
     /** As a crash would: without a shutdown. Does not wait for it. */
     restart: () => {

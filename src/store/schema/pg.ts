@@ -1,4 +1,4 @@
-import { bigint, index, pgTable, primaryKey, text } from 'drizzle-orm/pg-core';
+import { bigint, index, pgTable, primaryKey, text } from '../drizzle-pg.ts';
 
 const integer = (name: string) => bigint(name, { mode: 'number' });
 

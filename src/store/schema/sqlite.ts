@@ -1,4 +1,4 @@
-import { index, integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { index, integer, primaryKey, sqliteTable, text } from '../drizzle-sqlite.ts';
 
 export const users = sqliteTable('users', {
   id: text('id').primaryKey(),
