@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
+import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
 import core from './plugins/core.ts';
@@ -42,9 +43,9 @@ type World = {
 };
 
 /** The whole system, ready to listen or to be injected into. */
-export async function buildApp(config: Config, { now = Date.now, logTo, printMail = console.log }: World = {}) {
+export async function buildApp(config: Config, { now = Date.now, logTo = writeByTurn(process.stdout), printMail = console.log }: World = {}) {
   const app = Fastify({
-    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, ...(logTo && { stream: logTo }) },
+    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: () => randomUUID(),
     trustProxy: config.trustProxy,

@@ -56,7 +56,7 @@ async function waitForMail(core: Core, email: string): Promise<Unconfirmed> {
 }
 
 /** Deletes the account with its sessions and tokens, unless its password was changed meanwhile; tells its address. */
-export async function deleteAccount(core: Core, user: User, session: Session, password: string, device: Device): Promise<{ outcome: 'deleted' } | Unconfirmed> {
+export async function deleteAccount(core: Core, user: User, session: Pick<Session, 'id'>, password: string, device: Device): Promise<{ outcome: 'deleted' } | Unconfirmed> {
   const confirmed = await confirmPassword(core, user, session.id, password);
   if (confirmed.outcome !== 'right') return confirmed;
   const rows = await core.store.transact([

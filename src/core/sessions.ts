@@ -1,4 +1,4 @@
-import type { Session, RevokedReason } from '../store/sessions.ts';
+import type { Session, SessionState, RevokedReason } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
 import type { DerivedKeys } from '../secrets.ts';
 import type { Core, Device } from './core.ts';
@@ -7,7 +7,7 @@ import { followTo, formatRefreshToken, hashToken, nextToken, parseRefreshToken, 
 /** What an access token is made of. Times are epoch milliseconds. */
 export type Grant = { sessionId: string; userId: string; roles: string; authenticatedAt: number; sessionExpiresAt: number };
 export type Issued = Grant & { refreshToken: string };
-export type LiveSession = { session: Session; user: User };
+export type LiveSession = { session: SessionState; user: User };
 
 /** A session to be inserted, and what its first answer carries. */
 export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwordHash'>, device: Device) {
@@ -92,11 +92,11 @@ function isExcused(core: Core, session: Session, token: RefreshToken): boolean {
 }
 
 /** A session whose key was taken out of SECRET_KEY is over, too. */
-function keyOf(core: Core, session: Session): DerivedKeys | undefined {
+function keyOf(core: Core, session: SessionState): DerivedKeys | undefined {
   return core.config.secrets.derivedKeys.find(({ id }) => id === session.keyId);
 }
 
-function isLive(core: Core, session: Session): boolean {
+function isLive(core: Core, session: SessionState): boolean {
   const now = core.now();
   return session.revokedAt === null && session.idleExpiresAt > now && session.expiresAt > now && keyOf(core, session) !== undefined;
 }
@@ -129,7 +129,7 @@ export type LogoutScope = 'current' | 'others' | 'all';
  * Ends the session, the user's other sessions, or all. A session that is over has no say about others: whoever holds
  * its stolen, dead token cannot sign the user out elsewhere. Durable when it resolves; says how many sessions ended.
  */
-export async function logout(core: Core, session: Session, scope: LogoutScope): Promise<number> {
+export async function logout(core: Core, session: SessionState, scope: LogoutScope): Promise<number> {
   const now = core.now();
   if (scope !== 'current' && !isLive(core, session)) return 0;
   const { id, userId } = session;

@@ -8,6 +8,9 @@ import { problems } from '../problems.ts';
 export default fp(async (app) => {
   let draining = false;
   app.addHook('preClose', async () => { draining = true; });
-  app.addHook('onRequest', async () => { if (draining) throw problems.draining(); });
-  app.addHook('onSend', async (_request, reply) => { if (draining) reply.header('connection', 'close'); });
+  app.addHook('onRequest', (_request, _reply, done) => done(draining ? problems.draining() : undefined));
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    if (draining) reply.header('connection', 'close');
+    done();
+  });
 }, { name: 'draining' });

@@ -21,10 +21,10 @@ export default fp(async (app) => {
     exposedHeaders: ['retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'x-request-id'],
     maxAge: 600,
   });
-  app.addHook('onRequest', async (request) => {
-    if (SAFE_METHODS.has(request.method) || !isForeign(request) || allowed.has(request.headers.origin ?? '')) return;
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (SAFE_METHODS.has(request.method) || !isForeign(request) || allowed.has(request.headers.origin ?? '')) return done();
     request.log.warn({ event: 'cross_site_refused', origin: request.headers.origin, ip: request.ip }, 'refused a request from another origin');
-    throw problems.crossSite();
+    done(problems.crossSite());
   });
 
   function isForeign({ headers, host, protocol }: FastifyRequest): boolean {

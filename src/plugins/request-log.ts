@@ -3,7 +3,7 @@ import type { LiveSession } from '../core/sessions.ts';
 
 /** One line a request, by its route's pattern: no query, no header and no body is ever logged (ASVS 16.2.5). */
 export default fp(async (app) => {
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const auth = request.auth as LiveSession | null;
     request.log.info({
       event: 'request',
@@ -16,5 +16,6 @@ export default fp(async (app) => {
       session_id: auth?.session.id,
       ms: Math.round(reply.elapsedTime * 10) / 10,
     }, 'request');
+    done();
   });
 }, { name: 'request-log' });

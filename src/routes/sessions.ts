@@ -7,7 +7,7 @@ import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, bearer, bearerProblems, exampleTokens, Message, problemAnswers, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
-import type { Session as SessionRow } from '../store/sessions.ts';
+import type { Session as SessionRow, SessionState } from '../store/sessions.ts';
 import { answerTokens, deviceOf } from './token-answers.ts';
 
 const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String({ maxLength: 512, description: 'where the cookie is not at hand' })) }, {
@@ -107,14 +107,14 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   });
 
   /** The sessions that the request proves possession of, by whatever it presents; null if it presents nothing. */
-  async function presentedSessions(request: FastifyRequest<{ Body: { refresh_token?: string } }>): Promise<SessionRow[] | null> {
+  async function presentedSessions(request: FastifyRequest<{ Body: { refresh_token?: string } }>): Promise<SessionState[] | null> {
     const tokens = [...presentedTokens(request, request.body.refresh_token).tokens, ...request.refreshCookies()];
     const access = bearerToken(request);
     if (tokens.length === 0 && access === null) return null;
     const byToken = await Promise.all([...new Set(tokens)].map((token) => findSessionByToken(app, token)));
     const claims = access && app.accessTokens.verify(access);
     const byAccess = claims ? (await findLiveSession(app, claims.sid))?.session : undefined;
-    const found = [...byToken, byAccess].filter((session) => session != null);
+    const found: SessionState[] = [...byToken, byAccess].filter((session) => session != null);
     return [...new Map(found.map((session) => [session.id, session])).values()];
   }
 

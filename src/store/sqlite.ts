@@ -2,8 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
-import { drizzle } from 'drizzle-orm/better-sqlite3';
-import { migrate } from 'drizzle-orm/better-sqlite3/migrator';
+import { drizzle, migrate } from './drizzle-sqlite.ts';
 import { type Db, DatabaseAway, type QueryBuilder, type Schema, type Statement, type Step, UNDONE, type Values } from './db.ts';
 import * as schema from './schema/sqlite.ts';
 
@@ -17,7 +16,8 @@ export async function openSqlite(path: string): Promise<Db> {
   const db = drizzle(connection);
   configure(connection);
   migrateOnce(() => migrate(db, { migrationsFolder: MIGRATIONS }));
-  const commitInGroup = groupCommit(connection);
+  const reads = shareSnapshots(connection);
+  const commitInGroup = groupCommit(connection, reads.end);
   return {
     schema: schema as unknown as Schema,
     prepare(name, build) {
@@ -26,7 +26,10 @@ export async function openSqlite(path: string): Promise<Db> {
       return { run: (values) => prepared.execute(values).sync(), build };
     },
     locked: (select) => select,
-    read: async (statement, values) => orAway(() => rowsOf(statement, values)),
+    read: async (statement, values) => orAway(() => {
+      reads.begin();
+      return rowsOf(statement, values);
+    }),
     write: (statement, values) => commitInGroup(() => rowsOf(statement, values)),
     async transact(steps) {
       try {
@@ -36,7 +39,10 @@ export async function openSqlite(path: string): Promise<Db> {
         throw error;
       }
     },
-    close: async () => void connection.close(),
+    async close() {
+      reads.end();
+      connection.close();
+    },
   };
 }
 
@@ -92,10 +98,34 @@ function migrateOnce(run: () => void) {
 }
 
 /**
+ * The reads of one turn of the event loop share one snapshot, for taking and leaving one costs more than a look-up. It is older
+ * than a turn for none of them, and a commit of this process ends it first: what was answered is seen by every later read.
+ */
+function shareSnapshots(connection: Database.Database) {
+  const begin = connection.prepare('BEGIN');
+  const rollback = connection.prepare('ROLLBACK');
+  let open = false;
+  const end = () => {
+    if (!open) return;
+    open = false;
+    if (connection.inTransaction) rollback.run();
+  };
+  return {
+    begin() {
+      if (open) return;
+      begin.run();
+      open = true;
+      setImmediate(end);
+    },
+    end,
+  };
+}
+
+/**
  * Group commit: the writes that arrive in one turn of the event loop share one transaction and one flush to disk, each
  * in a savepoint of its own, so that one that fails takes no other with it. Answers go out after COMMIT.
  */
-function groupCommit(connection: Database.Database) {
+function groupCommit(connection: Database.Database, endReads: () => void) {
   type Unit = { run(): unknown; resolve(result: never): void; reject(error: unknown): void };
   const statement = (sql: string) => connection.prepare(sql);
   const begin = statement('BEGIN IMMEDIATE');
@@ -125,6 +155,7 @@ function groupCommit(connection: Database.Database) {
     waiting = [];
     let settle: (() => void)[];
     try {
+      endReads();
       begin.run();
       settle = units.map(runUnit);
       commit.run();
