@@ -30,7 +30,7 @@ async function prove(vectors: Vector[]) {
     expect(await hashOf(index)).toBe(hash);
     expect([await signIn(index, password), which]).toEqual([200, which]);
     const stored = await hashOf(index);
-    expect(stored).toMatch(/^\$argon2id\$v=19\$m=8,p=1,t=1\$/);
+    expect(stored).toMatch(/^\$argon2id\$v=19\$m=8,(p=1,t=1|t=1,p=1)\$/);
     expect(await argon2.verify(stored, password.normalize('NFC'))).toBe(true);
     expect([await signIn(index, password), which]).toEqual([200, which]);
     expect([await signIn(index, password.normalize('NFC')), which]).toEqual([200, which]);
