@@ -8,7 +8,6 @@ import { fileURLToPath } from 'node:url';
 /** The server has one core and the load generator the other, so that neither takes the other's time. */
 export const SERVER_CORE = '0';
 export const LOAD_CORE = '1';
-/** as `npm start` does */
 const COMPILE_CACHE = fileURLToPath(new URL('../../src/compile-cache.js', import.meta.url));
 const CLOCK_TICKS = 100;
 const START_TIMEOUT_MS = 60_000;
@@ -19,11 +18,11 @@ export function has(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
 }
 
-/** Starts a server on its core and waits until it listens. Its log goes to a file in the folder. */
+/** Starts a server on its core, with the options of `npm start`, and waits until it listens. Its log goes to a file in the folder. */
 export async function startProcess(file: string, folder: string, env: Record<string, string> = {}) {
   const log = join(folder, `${file.replace(/\W+/g, '-')}.log`);
   const sink = openSync(log, 'w');
-  const child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, '--import', COMPILE_CACHE, fileURLToPath(new URL(file, import.meta.url)), folder], {
+  const child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, '--max-semi-space-size=4', '--import', COMPILE_CACHE, fileURLToPath(new URL(file, import.meta.url)), folder], {
     env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', sink, 'inherit'],
   });
   const pid = child.pid ?? 0;
