@@ -2,9 +2,9 @@ import { defineConfig } from 'vitest/config';
 import { postgresPrograms } from './test/support/postgres.ts';
 
 const shared = {
-  maxWorkers: 3, // most of the time goes by in waiting for processes
+  maxWorkers: 2, // most of the time goes by in waiting for processes
   isolate: false, // one app and one database per test is isolation enough
-  testTimeout: 30_000,
+  testTimeout: 90_000,
   hookTimeout: 30_000,
 };
 
