@@ -1,14 +1,32 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server';
 import { onTestFinished } from 'vitest';
 import { type NewMail, queueMail } from '../../src/core/mails.ts';
 import { newOneTimeToken } from '../../src/core/one-time-tokens.ts';
 import { startApp } from './app.ts';
 
-/** A key and a certificate for localhost, for tests only: whoever has this file has both. */
-export const LOCALHOST_PEM = fileURLToPath(new URL('localhost.pem', import.meta.url));
+/** A file with a key and a certificate for localhost, made for this run; null where there is no openssl. */
+export const LOCALHOST_PEM = makeCertificate();
+
+function makeCertificate(): string | null {
+  const folder = mkdtempSync(join(tmpdir(), 'keyturn-certificate-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const [key, certificate, both] = ['key', 'certificate', 'both'].map((name) => join(folder, `${name}.pem`)) as [string, string, string];
+  try {
+    execFileSync('openssl', [
+      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+      '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0', '-keyout', key, '-out', certificate,
+    ], { stdio: 'ignore' });
+  } catch {
+    return null;
+  }
+  writeFileSync(both, readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
+  return both;
+}
 
 /** What the server does where it does not simply agree; thrown replies are sent. */
 export type Rules = {
@@ -31,9 +49,9 @@ export function reply(responseCode: number, text: string): Error {
 export async function startSmtp(rules: Rules = {}, { port = 0, host = '127.0.0.1', ...options }: SMTPServerOptions & { port?: number; host?: string } = {}) {
   const received: Received[] = [];
   let rule = rules;
-  const pem = readFileSync(LOCALHOST_PEM, 'utf8');
+  const pem = LOCALHOST_PEM === null ? null : readFileSync(LOCALHOST_PEM, 'utf8');
   const server = new SMTPServer({
-    key: pem, cert: pem, disabledCommands: ['STARTTLS', 'AUTH'], disableReverseLookup: true, closeTimeout: 10, hideENHANCEDSTATUSCODES: true,
+    ...(pem !== null && { key: pem, cert: pem }), disabledCommands: ['STARTTLS', 'AUTH'], disableReverseLookup: true, closeTimeout: 10, hideENHANCEDSTATUSCODES: true,
     onConnect: (_session, done) => answer(done, () => rule.connect?.()),
     onAuth: ({ username = '', password }, _session, done) => answer((error) => done(error, { user: username }), () => rule.auth?.(username, password ?? '')),
     onMailFrom: ({ address }, _session, done) => answer(done, () => rule.from?.(address)),
