@@ -49,8 +49,8 @@ async function runAlone({ statement, values, must }: Step): Promise<unknown[][] 
     const rows = await statement.run(values);
     return must && rows.length === 0 ? null : [rows];
   } catch (error) {
-    if (sqlStateOf(error) === TAKEN) return null;
-    throw error;
+    if (sqlStateOf(error) !== TAKEN) throw error;
+    return null;
   }
 }
 
