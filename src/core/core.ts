@@ -12,5 +12,8 @@ export type Core = {
   now: () => number;
 };
 
-/** Where a request came from: for the owner of a session to recognise it, and what the device has to show for earlier sign-ins. */
-export type Device = { userAgent: string | null; ip: string; marks: DeviceMark[] };
+/** Where a request came from, for the owner of a session to recognise it. */
+export type Device = { userAgent: string | null; ip: string };
+
+/** The same with what the device has to show for earlier sign-ins. */
+export type MarkedDevice = Device & { marks: DeviceMark[] };

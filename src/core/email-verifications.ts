@@ -1,6 +1,6 @@
 import type { Step } from '../store/db.ts';
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail } from './identifiers.ts';
 import { askMailbox, findLink, newLink, tellOwner } from './link-mails.ts';
 import { queueMail } from './mails.ts';
@@ -19,7 +19,7 @@ export type VerifyEmailResult =
  * Gives the account the address to which the token was mailed, verified; of many at once exactly one wins (ASVS 6.4.1). A
  * change of the address ends the account's other tokens, which went to the old one, and tells that one.
  */
-export async function verifyEmail(core: Core, token: string, device: Device): Promise<VerifyEmailResult> {
+export async function verifyEmail(core: Core, token: string, device: MarkedDevice): Promise<VerifyEmailResult> {
   const link = await findLink(core, 'verify_email', token);
   if (!link) return { outcome: 'link_invalid' };
   const { user, token: { email } } = link;
@@ -40,7 +40,7 @@ export async function verifyEmail(core: Core, token: string, device: Device): Pr
 export type VerificationRequest = { userId: string | null; mailed: boolean };
 
 /** Mails a new link to an address that an account has and has not verified; does the same work for any other (ASVS 6.3.8). */
-export async function resendVerification(core: Core, email: string, device: Device): Promise<VerificationRequest> {
+export async function resendVerification(core: Core, email: string, device: MarkedDevice): Promise<VerificationRequest> {
   const to = normalizeEmail(email);
   const [user] = await core.store.users.findByIdentifier(to, null);
   const unverified = user?.emailVerifiedAt === null ? user : undefined;
@@ -54,7 +54,7 @@ export async function resendVerification(core: Core, email: string, device: Devi
 }
 
 /** Mails a new link to the address that the user wants to change to, or else to the account's own, if that is not verified. */
-export async function resendOwnVerification(core: Core, user: User, device: Device): Promise<VerificationRequest> {
+export async function resendOwnVerification(core: Core, user: User, device: MarkedDevice): Promise<VerificationRequest> {
   const { oneTimeTokens, users, transact } = core.store;
   const now = core.now();
   const pending = await oneTimeTokens.findOf(user.id, 'verify_email', now);

@@ -1,7 +1,7 @@
 import type { Step } from '../store/db.ts';
 import type { Purpose } from '../store/one-time-tokens.ts';
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken, newOneTimeToken } from './one-time-tokens.ts';
 import { randomId } from './refresh-tokens.ts';
@@ -27,7 +27,7 @@ export async function findLink(core: Core, purpose: Purpose, token: string) {
  * link to choose a new password; all else is the same, so that who asks learns nothing (ASVS 6.3.8). The transaction is undone
  * while the address is to get no more mails.
  */
-export function askMailbox(core: Core, user: Pick<User, 'id'>, email: string, holder: User | undefined, device: Device): Step[] {
+export function askMailbox(core: Core, user: Pick<User, 'id'>, email: string, holder: User | undefined, device: MarkedDevice): Step[] {
   const owner = holder?.id === user.id ? undefined : holder;
   const verification = newLink(core, 'verify_email', email, user);
   const reset = newLink(core, 'reset_password', email, owner);
@@ -45,7 +45,7 @@ type Notice = { template: 'password_changed' | 'account_deleted' } | { template:
  * Tells the account's address what was done with it (ASVS 6.3.7), as steps of the transaction that does it. An address that was
  * never verified may be a stranger's: it gets no more mails than other addresses, and no address of the user.
  */
-export async function tellOwner(core: Core, { email, emailVerifiedAt }: User, notice: Notice, device: Device): Promise<Step[]> {
+export async function tellOwner(core: Core, { email, emailVerifiedAt }: User, notice: Notice, device: MarkedDevice): Promise<Step[]> {
   if (email === null || !core.config.mail.enabled) return [];
   if (emailVerifiedAt !== null) return [queueMail(core, { ...notice, to: email })];
   const mayGo = await core.store.transact(takeMail(core, 'verify_email', email, device, undefined));

@@ -1,5 +1,5 @@
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { tellOwner } from './link-mails.ts';
 import { findPasswordFault } from './password-rules.ts';
 import { confirmPassword } from './throttle.ts';
@@ -18,7 +18,7 @@ type Passwords = { oldPassword: string; newPassword: string };
  * Replaces the password, knowing the old one; every other session of the user and every link that was mailed ends in the same
  * transaction, and the account's address is told (ASVS 6.2.3, 6.3.7, 7.4.3).
  */
-export async function changePassword(core: Core, user: User, sessionId: string, { oldPassword, newPassword }: Passwords, device: Device): Promise<ChangePasswordResult> {
+export async function changePassword(core: Core, user: User, sessionId: string, { oldPassword, newPassword }: Passwords, device: MarkedDevice): Promise<ChangePasswordResult> {
   const fault = await findPasswordFault(core, newPassword, user);
   if (fault) return { outcome: 'weak_password', fault };
   const confirmed = await confirmPassword(core, user, sessionId, oldPassword);

@@ -1,5 +1,5 @@
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail } from './identifiers.ts';
 import { findLink, newLink } from './link-mails.ts';
 import { queueMail } from './mails.ts';
@@ -11,7 +11,7 @@ import { forgetAttempts, takeMail } from './throttle.ts';
 export type ResetRequest = { userId: string | null; mailed: boolean; token: string };
 
 /** Mails a link to choose a new password to the address of an account; does the same work for any other (ASVS 6.3.8). */
-export async function requestReset(core: Core, email: string, device: Device): Promise<ResetRequest> {
+export async function requestReset(core: Core, email: string, device: MarkedDevice): Promise<ResetRequest> {
   const to = normalizeEmail(email);
   const [user] = await core.store.users.findByIdentifier(to, null);
   const link = newLink(core, 'reset_password', to, user);

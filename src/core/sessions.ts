@@ -17,17 +17,13 @@ export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwo
   const expiresAt = now + core.config.absoluteMs;
   const step = core.store.sessions.insert({
     id: token.sessionId, userId: user.id, passwordHash: user.passwordHash, tokenHash: hashToken(token),
-    keyId: key.id, ...seenAs(device), now, idleExpiresAt: now + core.config.idleMs, expiresAt,
+    keyId: key.id, userAgent: device.userAgent, ip: device.ip, now, idleExpiresAt: now + core.config.idleMs, expiresAt,
   });
   const issued: Issued = {
     sessionId: token.sessionId, userId: user.id, roles: user.roles, authenticatedAt: now, sessionExpiresAt: expiresAt,
     refreshToken: formatRefreshToken(token),
   };
   return { step, issued };
-}
-
-function seenAs({ userAgent, ip }: Device) {
-  return { userAgent, ip };
 }
 
 export type RefreshResult =
@@ -57,7 +53,8 @@ async function rotate(core: Core, token: RefreshToken, device: Device, key: Deri
   const { graceMs, idleMs } = core.config;
   const now = core.now();
   const row = await core.store.sessions.rotate({
-    id: token.sessionId, presentedHash: hashToken(token), keyId: key.id, nextHash: hashToken(next), ...seenAs(device), now, graceMs, idleExpiresAt: now + idleMs,
+    id: token.sessionId, presentedHash: hashToken(token), keyId: key.id, nextHash: hashToken(next),
+    userAgent: device.userAgent, ip: device.ip, now, graceMs, idleExpiresAt: now + idleMs,
   });
   if (!row) return null;
   return { outcome: 'rotated', issued: issue(row, row.roles, next) };

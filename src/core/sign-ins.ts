@@ -1,5 +1,5 @@
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { findMark } from './devices.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
 import type { Credentials } from './registrations.ts';
@@ -14,7 +14,7 @@ export type LoginResult =
   | { outcome: 'throttled'; userId: string | null; retryAfterMs: number };
 
 /** Checks the password and begins a session. A hash of another cost than the configured one is replaced on the way. */
-export async function login(core: Core, credentials: Credentials, device: Device): Promise<LoginResult> {
+export async function login(core: Core, credentials: Credentials, device: MarkedDevice): Promise<LoginResult> {
   const { user, bucket } = await findAccount(core, credentials, device);
   const unverified = user !== undefined && mustVerify(core, user);
   const tried = await attempt(core, bucket, async () => (await core.passwords.verify(credentials.password, user?.passwordHash)) && !unverified);
@@ -43,7 +43,7 @@ async function hashAnew(core: Core, { passwordHash }: User, password: string): P
 }
 
 /** The account of the identifier; and the device's own bucket if the device is known to it, or else that of the identifier, for all strangers. */
-async function findAccount(core: Core, { email, username }: Credentials, { marks }: Device): Promise<{ user: User | undefined; bucket: Bucket }> {
+async function findAccount(core: Core, { email, username }: Credentials, { marks }: MarkedDevice): Promise<{ user: User | undefined; bucket: Bucket }> {
   const identifier = {
     email: email === undefined ? null : normalizeEmail(email),
     usernameKey: username === undefined ? null : usernameKey(username),

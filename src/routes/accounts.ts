@@ -4,7 +4,7 @@ import { login } from '../core/sign-ins.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, eitherIdentifier, exampleTokens, exampleUser, Password, passwordProblems, problemAnswers, setsSignInCookies, UserTokens } from '../schemas.ts';
-import { answerSignIn, deviceOf } from './token-answers.ts';
+import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 
 /** Whatever was typed; but PostgreSQL has no NUL. */
 const Typed = Type.String({ maxLength: 254, pattern: '^[^\\u0000]*$' });
@@ -37,7 +37,7 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
   }, async (request, reply) => {
-    const result = await login(app, request.body, deviceOf(request));
+    const result = await login(app, request.body, markedDeviceOf(request));
     app.metrics.logins.inc({ outcome: result.outcome });
     if (result.outcome === 'refused') {
       request.log.warn({ event: 'login_refused', user_id: result.userId, ...(result.unverified && { unverified: true }), ip: request.ip }, 'refused a sign-in');

@@ -6,7 +6,7 @@ import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, bearerProblems, Email, exampleLinkToken, LinkToken, Message, optionalBearer, problemAnswers, unsafeProblems } from '../schemas.ts';
-import { deviceOf } from './token-answers.ts';
+import { markedDeviceOf } from './token-answers.ts';
 
 const VerifyEmailBody = Type.Object({ token: LinkToken }, { additionalProperties: false, examples: [{ token: exampleLinkToken }] });
 const ResendBody = Type.Object({ email: Type.Optional(Email) }, { additionalProperties: false, examples: [{ email: 'john@example.com' }, {}] });
@@ -47,7 +47,7 @@ const emailRoutes: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request) => {
     if (!app.config.mail.enabled) throw problems.mailOff();
     const { email } = request.body;
-    const device = deviceOf(request);
+    const device = markedDeviceOf(request);
     const { userId, mailed } = await (email === undefined ? resendOwnVerification(app, request.auth.user, device) : resendVerification(app, email, device));
     request.log.info({ event: 'verification_requested', user_id: userId, mailed, ip: request.ip }, 'asked for a mail to verify an address');
     return { msg };
@@ -57,7 +57,7 @@ export default emailRoutes;
 
 /** Uses the token of a mail up, for the API and for the server's own page. */
 export async function verifyByLink(app: FastifyInstance, request: FastifyRequest, token: string): Promise<VerifyEmailResult> {
-  const result = await verifyEmail(app, token, deviceOf(request));
+  const result = await verifyEmail(app, token, markedDeviceOf(request));
   if (result.outcome === 'verified') {
     const event = result.changed ? 'email_changed' : 'email_verified';
     request.log.info({ event, user_id: result.userId, ip: request.ip }, result.changed ? 'changed the address of an account, verified' : 'verified the address of an account');

@@ -9,7 +9,7 @@ import {
   answer, bearerProblems, Email, exampleFault, exampleLinkToken, LinkToken, Message, NewPassword, optionalBearer, Password, passwordProblems, problemAnswers,
   unsafeProblems,
 } from '../schemas.ts';
-import { deviceOf } from './token-answers.ts';
+import { markedDeviceOf } from './token-answers.ts';
 
 const ForgotPasswordBody = Type.Object({ email: Email }, { additionalProperties: false, examples: [{ email: 'john@example.com' }] });
 const ForgotPasswordAnswer = Type.Object({
@@ -46,7 +46,7 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
   }, async (request) => {
     if (!app.config.mail.enabled) throw problems.mailOff();
-    const { userId, mailed, token } = await requestReset(app, request.body.email, deviceOf(request));
+    const { userId, mailed, token } = await requestReset(app, request.body.email, markedDeviceOf(request));
     request.log.info({ event: 'password_reset_requested', user_id: userId, mailed, ip: request.ip }, 'asked for a mail to choose a new password');
     return { msg, ...(app.config.mail.resetTokenInResponse && { reset_token: token }) };
   });
@@ -89,7 +89,7 @@ function throwUnlessChanged(result: ResetResult) {
 
 async function changeByOldPassword(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, passwords: { oldPassword: string; newPassword: string }) {
   const { user, session } = request.auth;
-  const result = await changePassword(app, user, session.id, passwords, deviceOf(request));
+  const result = await changePassword(app, user, session.id, passwords, markedDeviceOf(request));
   if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
   if (result.outcome !== 'changed') throw refuseUnconfirmed(request, 'password_change_refused', result);
   request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');

@@ -7,7 +7,7 @@ import {
   answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, problemAnswers, setsSignInCookies, Username,
   UserTokens,
 } from '../schemas.ts';
-import { answerSignIn, deviceOf } from './token-answers.ts';
+import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 
 const identifiers = { username: Type.Optional(Username), password: NewPassword };
 const examples = [{ email: 'john@example.com', username: 'johndoe', password: 'securepassword123' }];
@@ -33,7 +33,7 @@ const registrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
   }, async (request, reply) => {
-    const result = await register(app, request.body, deviceOf(request));
+    const result = await register(app, request.body, markedDeviceOf(request));
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
     if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
     request.log.info({ event: 'registered', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'registered');
@@ -52,7 +52,7 @@ const quietRegistrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
       response: { 202: answer(Message, 'a mail is on its way', { msg }), ...problemAnswers(...registerProblems) },
     },
   }, async (request, reply) => {
-    const result = await registerQuietly(app, request.body, deviceOf(request));
+    const result = await registerQuietly(app, request.body, markedDeviceOf(request));
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
     if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
     request.log.info({ event: result.outcome, user_id: result.userId, ip: request.ip }, result.outcome === 'registered' ? 'registered' : 'told the owner of an address that has an account');

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Device } from '../core/core.ts';
+import type { Device, MarkedDevice } from '../core/core.ts';
 import type { Issued } from '../core/sessions.ts';
 import { isFromBrowser } from '../plugins/origins.ts';
 import { toUser } from '../schemas.ts';
@@ -9,7 +9,11 @@ const MAX_USER_AGENT = 256;
 
 export function deviceOf(request: FastifyRequest): Device {
   const { headers, ip } = request;
-  return { userAgent: headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null, ip, marks: request.deviceMarks() };
+  return { userAgent: headers['user-agent']?.slice(0, MAX_USER_AGENT) ?? null, ip };
+}
+
+export function markedDeviceOf(request: FastifyRequest): MarkedDevice {
+  return { ...deviceOf(request), marks: request.deviceMarks() };
 }
 
 /** The answer to a sign-in: the user and the tokens, and the device is known to the account from now on. */

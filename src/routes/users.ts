@@ -5,7 +5,7 @@ import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, bearer, bearerProblems, eitherIdentifier, Email, exampleUser, Password, passwordProblems, problemAnswers, toUser, User, Username } from '../schemas.ts';
 import { refuseUnconfirmed } from './passwords.ts';
-import { deviceOf } from './token-answers.ts';
+import { markedDeviceOf } from './token-answers.ts';
 
 const UpdateBody = Type.Object({ username: Type.Optional(Username), email: Type.Optional(Email), password: Password }, {
   additionalProperties: false,
@@ -43,7 +43,7 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     preParsing: app.authenticate,
   }, async (request) => {
     if (request.body.email !== undefined && !app.config.mail.enabled) throw problems.mailOff();
-    const result = await updateProfile(app, request.auth, request.body, deviceOf(request));
+    const result = await updateProfile(app, request.auth, request.body, markedDeviceOf(request));
     if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
     if (result.outcome !== 'updated') throw refuseUnconfirmed(request, 'profile_change_refused', result);
     const who = { user_id: result.user.id, ip: request.ip };
@@ -62,7 +62,7 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     preParsing: app.authenticate,
   }, async (request, reply) => {
     const { user, session } = request.auth;
-    const result = await deleteAccount(app, user, session, request.body.password, deviceOf(request));
+    const result = await deleteAccount(app, user, session, request.body.password, markedDeviceOf(request));
     if (result.outcome !== 'deleted') throw refuseUnconfirmed(request, 'account_deletion_refused', result);
     request.log.info({ event: 'account_deleted', user_id: user.id, ip: request.ip }, 'deleted an account');
     return reply.clearRefreshCookie().code(204).send(null);
