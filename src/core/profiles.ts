@@ -1,11 +1,11 @@
 import type { Session } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox, tellOwner } from './link-mails.ts';
 import { findTaken } from './registrations.ts';
 import type { LiveSession } from './sessions.ts';
-import { bucketKey, confirmPassword } from './throttle.ts';
+import { confirmPassword, waitForMail } from './throttle.ts';
 
 export type ProfileChange = { username?: string | undefined; email?: string | undefined; password: string };
 
@@ -21,7 +21,7 @@ export type UpdateProfileResult =
  * address is told. All of it or nothing, and nothing if the password was changed meanwhile. Where registering is quiet about
  * addresses that are taken, so is this (ASVS 6.3.8).
  */
-export async function updateProfile(core: Core, { user, session }: LiveSession, change: ProfileChange, device: Device): Promise<UpdateProfileResult> {
+export async function updateProfile(core: Core, { user, session }: LiveSession, change: ProfileChange, device: MarkedDevice): Promise<UpdateProfileResult> {
   const confirmed = await confirmPassword(core, user, session.id, change.password);
   if (confirmed.outcome !== 'right') return confirmed;
   const wanted = readChange(user, change);
@@ -38,7 +38,7 @@ export async function updateProfile(core: Core, { user, session }: LiveSession, 
   const fields = await findTaken(core, { id: user.id, email: quiet ? null : email, usernameKey: renaming?.usernameKey ?? null });
   if (fields.length > 0) return { outcome: 'taken', fields };
   const now = await core.store.users.find(user.id);
-  return now && now.passwordHash !== user.passwordHash ? updateProfile(core, { user: now, session }, change, device) : waitForMail(core, email ?? '');
+  return now && now.passwordHash !== user.passwordHash ? updateProfile(core, { user: now, session }, change, device) : { outcome: 'throttled', retryAfterMs: await waitForMail(core, 'verify_email', email ?? '') };
 }
 
 /** What would be different; null where nothing would. */
@@ -50,13 +50,8 @@ function readChange(user: User, { username, email }: ProfileChange) {
   };
 }
 
-async function waitForMail(core: Core, email: string): Promise<Unconfirmed> {
-  const counted = await core.store.throttles.find(bucketKey(core, 'mail verify_email', email));
-  return { outcome: 'throttled', retryAfterMs: Math.max(1000, (counted?.blockedUntil ?? 0) - core.now()) };
-}
-
 /** Deletes the account with its sessions and tokens, unless its password was changed meanwhile; tells its address. */
-export async function deleteAccount(core: Core, user: User, session: Pick<Session, 'id'>, password: string, device: Device): Promise<{ outcome: 'deleted' } | Unconfirmed> {
+export async function deleteAccount(core: Core, user: User, session: Pick<Session, 'id'>, password: string, device: MarkedDevice): Promise<{ outcome: 'deleted' } | Unconfirmed> {
   const confirmed = await confirmPassword(core, user, session.id, password);
   if (confirmed.outcome !== 'right') return confirmed;
   const rows = await core.store.transact([

@@ -3,7 +3,7 @@ import type { Step } from '../store/db.ts';
 import type { Purpose } from '../store/one-time-tokens.ts';
 import type { Policy, Throttle } from '../store/throttles.ts';
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { findMark } from './devices.ts';
 import { normalizeEmail } from './identifiers.ts';
 import { PasswordQueueFull } from './passwords.ts';
@@ -99,11 +99,16 @@ export async function confirmPassword(core: Core, user: User, sessionId: string,
  * their own, so that strangers cannot use up its owner's mails; it is one for the address, so that whoever signs up with
  * another's address gains no more.
  */
-export function takeMail(core: Core, purpose: Purpose, email: string, device: Device, user: User | undefined): Step[] {
+export function takeMail(core: Core, purpose: Purpose, email: string, device: MarkedDevice, user: User | undefined): Step[] {
   if (!core.config.throttle) return [];
   const address = normalizeEmail(email);
   const known = findMark(core, device.marks, user) !== undefined && user?.email === address;
   return [core.store.throttles.takeStep(mailKey(core, purpose, address, known), core.now(), MAIL)];
+}
+
+/** Milliseconds until strangers may have a mail sent to the address; a second at least. */
+export async function waitForMail(core: Core, purpose: Purpose, address: string): Promise<number> {
+  return waitFor(core, await core.store.throttles.find(mailKey(core, purpose, address, false)), MAIL) || SECOND_MS;
 }
 
 function mailKey(core: Core, purpose: Purpose, address: string, known: boolean): string {
