@@ -1,5 +1,5 @@
 import type { User } from '../store/users.ts';
-import type { Core, Device } from './core.ts';
+import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox } from './link-mails.ts';
 import { findPasswordFault } from './password-rules.ts';
@@ -18,7 +18,7 @@ export type RegisterResult =
  * Makes an account and signs it in, in one transaction, which also asks the mailbox of its address. An address that is to
  * get no more mails for now is asked later, by a resend.
  */
-export async function register(core: Core, credentials: Credentials, device: Device): Promise<RegisterResult> {
+export async function register(core: Core, credentials: Credentials, device: MarkedDevice): Promise<RegisterResult> {
   const fault = await findPasswordFault(core, credentials.password, credentials);
   if (fault) return { outcome: 'weak_password', fault };
   const user = await newUser(core, credentials);
@@ -48,9 +48,14 @@ async function newUser(core: Core, { email, username, password }: Credentials): 
 /** Which identifiers of the user another account holds. */
 export async function findTaken(core: Core, user: Pick<User, 'id' | 'email' | 'usernameKey'>): Promise<('email' | 'username')[]> {
   const holders = await core.store.users.findByIdentifier(user.email, user.usernameKey);
+  return heldFields(holders.filter(({ id }) => id !== user.id), user);
+}
+
+/** Which identifiers of the user one of the accounts has. */
+export function heldFields(accounts: User[], user: Pick<User, 'email' | 'usernameKey'>): ('email' | 'username')[] {
   return (['email', 'username'] as const).filter((field) => {
     const key = field === 'email' ? 'email' : 'usernameKey';
-    return user[key] !== null && holders.some((holder) => holder.id !== user.id && holder[key] === user[key]);
+    return user[key] !== null && accounts.some((account) => account[key] === user[key]);
   });
 }
 
@@ -65,7 +70,7 @@ export type QuietRegisterResult =
  * a link to choose a new password: so an account that a stranger made becomes the owner's. Both are the same work, and neither
  * leaves a trace for who asked (ASVS 6.3.8): until then the account signs nobody in and does not hold its username.
  */
-export async function registerQuietly(core: Core, credentials: Credentials & { email: string }, device: Device): Promise<QuietRegisterResult> {
+export async function registerQuietly(core: Core, credentials: Credentials & { email: string }, device: MarkedDevice): Promise<QuietRegisterResult> {
   const fault = await findPasswordFault(core, credentials.password, credentials);
   if (fault) return { outcome: 'weak_password', fault };
   const user = await newUser(core, credentials);
@@ -73,7 +78,7 @@ export async function registerQuietly(core: Core, credentials: Credentials & { e
   return insertOrTell(core, { ...user, usernameKey: null, email: normalizeEmail(credentials.email) }, device);
 }
 
-async function insertOrTell(core: Core, user: User & { email: string }, device: Device): Promise<QuietRegisterResult> {
+async function insertOrTell(core: Core, user: User & { email: string }, device: MarkedDevice): Promise<QuietRegisterResult> {
   const { users } = core.store;
   const [holder] = await users.findByIdentifier(user.email, null);
   const rows = await core.store.transact([holder ? users.insertIfFree(user) : users.insert(user), ...askMailbox(core, user, user.email, holder, device)]);

@@ -1,5 +1,6 @@
 import type { User } from '../store/users.ts';
 import type { Core } from './core.ts';
+import { heldFields } from './registrations.ts';
 
 /** A user as a line of a file has it. */
 export type UserLine = { line: number; user: User };
@@ -21,13 +22,10 @@ export async function importUsers({ store }: Pick<Core, 'store'>, lines: UserLin
 }
 
 /** Whether an account has just these identifiers, or why they cannot be had. */
-async function findHolder({ store }: Pick<Core, 'store'>, { email, usernameKey }: User, dryRun: boolean): Promise<'imported' | 'present' | { reason: string }> {
+async function findHolder({ store }: Pick<Core, 'store'>, user: User, dryRun: boolean): Promise<'imported' | 'present' | { reason: string }> {
+  const { email, usernameKey } = user;
   const holders = await store.users.findByIdentifier(email, usernameKey);
   if (holders.length === 0) return dryRun ? 'imported' : { reason: 'lost to a change at the same moment; import it again' };
   if (holders.some((holder) => (email === null || holder.email === email) && (usernameKey === null || holder.usernameKey === usernameKey))) return 'present';
-  const taken = [
-    ...(holders.some((holder) => email !== null && holder.email === email) ? ['email'] : []),
-    ...(holders.some((holder) => usernameKey !== null && holder.usernameKey === usernameKey) ? ['username'] : []),
-  ];
-  return { reason: `${taken.join(' and ')}: taken by another account` };
+  return { reason: `${heldFields(holders, user).join(' and ')}: taken by another account` };
 }
