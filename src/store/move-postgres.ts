@@ -1,7 +1,7 @@
 import type { SQL } from 'drizzle-orm';
+import pg from 'pg';
 import { sql } from './drizzle.ts';
 import { PgDialect } from './drizzle-pg.ts';
-import pg from 'pg';
 import { latestMigration, Refusal } from './files.ts';
 import type { End, Role } from './move.ts';
 import { MIGRATIONS } from './postgres.ts';

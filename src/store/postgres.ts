@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
-import { DrizzleQueryError, readMigrationFiles } from './drizzle.ts';
-import { drizzle } from './drizzle-pg.ts';
 import type { PgSelect } from 'drizzle-orm/pg-core';
 import pg from 'pg';
 import { type Db, DatabaseAway, type DatabaseOptions, type QueryBuilder, type Step, UNDONE } from './db.ts';
+import { DrizzleQueryError, readMigrationFiles } from './drizzle.ts';
+import { drizzle } from './drizzle-pg.ts';
 import * as schema from './schema/pg.ts';
 
 export const MIGRATIONS = fileURLToPath(new URL('../../drizzle/pg', import.meta.url));
@@ -38,23 +38,19 @@ export async function openPostgres({ url, poolSize, timeoutMs }: Extract<Databas
     locked: (select) => (select as PgSelect).for('share') as typeof select,
     read: (statement, values) => orAway(async () => statement.run(values)),
     write: (statement, values) => orAway(async () => statement.run(values)),
-    transact: (steps) => orAway(() => (steps.length === 1 ? runAlone(steps[0] as Step) : runTogether(pool, steps))),
+    transact: (steps) => orAway(() => orNull(() => (steps.length === 1 ? runAlone(steps[0] as Step) : runTogether(pool, steps)))),
     close: () => pool.end(),
   };
 }
 
 /** One statement is a transaction of its own, in one round trip. */
-async function runAlone({ statement, values, must }: Step): Promise<unknown[][] | null> {
-  try {
-    const rows = await statement.run(values);
-    return must && rows.length === 0 ? null : [rows];
-  } catch (error) {
-    if (sqlStateOf(error) !== TAKEN) throw error;
-    return null;
-  }
+async function runAlone({ statement, values, must }: Step): Promise<unknown[][]> {
+  const rows = await statement.run(values);
+  if (must && rows.length === 0) throw UNDONE;
+  return [rows];
 }
 
-async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | null> {
+async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][]> {
   const client = await pool.connect();
   let broken: Error | undefined;
   const onError = (error: Error) => { broken = error; }; // without a listener it would end the process
@@ -72,11 +68,20 @@ async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][] | 
   } catch (error) {
     if (error !== UNDONE && sqlStateOf(error) === null) broken = error as Error;
     else await client.query('ROLLBACK');
-    if (error === UNDONE || sqlStateOf(error) === TAKEN) return null;
     throw error;
   } finally {
     if (!broken) client.off('error', onError);
     client.release(broken);
+  }
+}
+
+/** A transaction that was to be undone, or a value that is taken, is an answer and no failure. */
+async function orNull<Result>(run: () => Promise<Result>): Promise<Result | null> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error === UNDONE || sqlStateOf(error) === TAKEN) return null;
+    throw error;
   }
 }
 

@@ -2,8 +2,8 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
-import { drizzle, migrate } from './drizzle-sqlite.ts';
 import { type Db, DatabaseAway, type QueryBuilder, type Schema, type Statement, type Step, UNDONE, type Values } from './db.ts';
+import { drizzle, migrate } from './drizzle-sqlite.ts';
 import * as schema from './schema/sqlite.ts';
 
 const LOCK_TIMEOUT_MS = 2000;
@@ -35,7 +35,7 @@ export async function openSqlite(path: string): Promise<Db> {
       try {
         return await commitInGroup(() => steps.map(runStep));
       } catch (error) {
-        if (error === UNDONE) return null;
+        if (error === UNDONE || isTaken(error)) return null;
         throw error;
       }
     },
@@ -52,17 +52,13 @@ function rowsOf<Row>(statement: Statement<Row>, values: Values): Row[] {
 }
 
 function runStep({ statement, values, must }: Step): unknown[] {
-  const rows = orTaken(() => rowsOf(statement, values));
+  const rows = rowsOf(statement, values);
   if (must && rows.length === 0) throw UNDONE;
   return rows;
 }
 
-function orTaken<Result>(run: () => Result): Result {
-  try {
-    return run();
-  } catch (error) {
-    throw error instanceof Database.SqliteError && error.code === 'SQLITE_CONSTRAINT_UNIQUE' ? UNDONE : error;
-  }
+function isTaken(error: unknown): boolean {
+  return error instanceof Database.SqliteError && error.code === 'SQLITE_CONSTRAINT_UNIQUE';
 }
 
 /** SQLite's own errors mean that the file cannot be had: locked for too long, disk full, input or output failed. */
