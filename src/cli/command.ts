@@ -36,6 +36,9 @@ export type Command = {
   run: (context: Context) => Promise<Result>;
 };
 
+/** How a command connects to PostgreSQL: it does one thing after the other. */
+export const CONNECTION = { poolSize: 1, timeoutMs: 10_000 };
+
 /** Understood by every command. */
 export const COMMON_OPTIONS: Command['options'] = [
   { name: 'json', description: 'print the result as one JSON object on standard output' },

@@ -2,14 +2,13 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { ConfigError, loadConfig, parseDatabaseUrl } from '../config.ts';
 import { Refusal } from '../store/files.ts';
 import { backup } from './backup.ts';
-import { type Command, COMMON_OPTIONS, type Context, type Options, parseOptions, UsageError } from './command.ts';
+import { type Command, COMMON_OPTIONS, CONNECTION, type Context, type Options, parseOptions, UsageError } from './command.ts';
 import { manual, overview } from './help.ts';
 import { move } from './move.ts';
 import { type Output, showProgress } from './progress.ts';
 import { restore } from './restore.ts';
 import { usersImport } from './users.ts';
 
-const DATABASE_TIMEOUT_MS = 10_000;
 const CLEAR_LINE = '\r\u001b[K';
 const COMMANDS: Record<string, Command> = { backup, restore, move, 'users import': usersImport };
 
@@ -80,7 +79,7 @@ function parseRest(name: string, command: Command, args: string[]): { values: Op
 function contextOf(request: Exclude<Request, { page: string }>, env: Environment, output: Pick<Context, 'progress' | 'report'>): Context {
   return {
     ...request, ...output, now: Date.now, config: loadConfig(env),
-    parseDatabase: (option, url) => parseDatabaseUrl(option, url, { poolSize: 1, timeoutMs: DATABASE_TIMEOUT_MS }),
+    parseDatabase: (option, url) => parseDatabaseUrl(option, url, CONNECTION),
   };
 }
 

@@ -3,14 +3,13 @@ import { extname } from 'node:path';
 import { importUsers, type UserLine } from '../core/user-imports.ts';
 import { rememberTexts, type SeenTexts } from '../store/seen.ts';
 import { openStore, type Store } from '../store/store.ts';
-import { type Command, type Context, type Options, UsageError } from './command.ts';
+import { type Command, CONNECTION, type Context, type Options, UsageError } from './command.ts';
 import { count } from './progress.ts';
 import { toNewUser } from './user-fields.ts';
 import { readUserLines, type UserFormat } from './user-lines.ts';
 
 const BATCH = 500;
 const MAX_LISTED = 1000;
-const TIMEOUT_MS = 10_000;
 const FORMATS: Record<string, UserFormat> = { '.csv': 'csv', '.jsonl': 'jsonl', '.ndjson': 'jsonl', csv: 'csv', jsonl: 'jsonl' };
 
 export const usersImport: Command = {
@@ -49,7 +48,7 @@ type Total = { imported: number; present: number; refused: number; listed: { lin
 async function runImport({ file, options, config, progress, report, now }: Context) {
   const format = formatOf(file, options);
   const dryRun = options['dry-run'] === true;
-  const store = await openStore(config.database.dialect === 'postgres' ? { ...config.database, poolSize: 1, timeoutMs: TIMEOUT_MS } : config.database);
+  const store = await openStore(config.database.dialect === 'postgres' ? { ...config.database, ...CONNECTION } : config.database);
   const seen = rememberTexts();
   const total: Total = { imported: 0, present: 0, refused: 0, listed: [] };
   try {
