@@ -47,7 +47,7 @@ export function findTemplateFault(name: TemplateName, part: keyof Template, sour
   return null;
 }
 
-export type Composed = { outcome: 'composed'; letter: Letter; secrets: string[] } | { outcome: 'unknown_template' } | { outcome: 'key_gone' };
+type Composed = { outcome: 'composed'; letter: Letter; secrets: string[] } | { outcome: 'unknown_template' } | { outcome: 'key_gone' };
 
 /**
  * Writes a mail of the outbox out. The token of its link is made here and is nowhere else; `localUrl` is where links lead
@@ -76,7 +76,7 @@ function linkTo({ mail: { appUrl, publicUrl } }: Config, page: string, token: st
 }
 
 /** Puts the values in, once: what a value looks like does not matter, and in HTML it is text (ASVS 1.1.2, 1.3.7). */
-export function fillTemplate({ subject, text, html }: Template, values: Record<string, string>): Template {
+function fillTemplate({ subject, text, html }: Template, values: Record<string, string>): Template {
   const valueOf = (name: string) => (values[name] ?? '').replace(/\p{Cc}+/gu, ' ');
   const fill = (part: string, write: (value: string) => string) => part.replace(PLACEHOLDER, (_match, name: string) => write(valueOf(name)));
   return { subject: fill(subject, (value) => value), text: fill(text, (value) => value), html: fill(html, escapeHtml) };

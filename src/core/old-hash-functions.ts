@@ -10,7 +10,7 @@ const deriveScrypt = promisify<Buffer, Buffer, number, object, Buffer>(scrypt);
  * What one hash may cost: each of these is about as long as a sign-in may take, two or three seconds of one core, and several
  * times what any of the libraries takes by default.
  */
-export const CEILINGS = {
+const CEILINGS = {
   bcryptCost: 15,
   pbkdf2Iterations: 5_000_000,
   scryptMemoryMib: 256,
