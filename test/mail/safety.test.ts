@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { newOneTimeToken } from '../../src/core/one-time-tokens.ts';
 import { temporaryFolder } from '../support/app.ts';
 import { startServer } from '../support/server.ts';
-import { LOCALHOST_PEM, reply, startMailApp, startSmtp } from '../support/smtp.ts';
+import { LOCALHOST_PEM } from '../support/certificates.ts';
+import { reply, startMailApp, startSmtp } from '../support/smtp.ts';
 
 const CREDENTIALS = 'user%40example.com:p%40ss%20w%C3%B6rd%2F%3F';
 

@@ -1,16 +1,7 @@
-import { expect, onTestFinished, test } from 'vitest';
-import { loadConfig } from '../../src/config.ts';
-import { openStore } from '../../src/store/store.ts';
-import { databaseFor, temporaryFolder, TEST_ENVIRONMENT } from '../support/app.ts';
+import { expect, test } from 'vitest';
+import { openTestStore } from '../support/store.ts';
 
 /** The contract of the store: the same on every dialect. */
-async function openTestStore() {
-  const folder = temporaryFolder();
-  const { database } = loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)) });
-  const store = await openStore(database);
-  onTestFinished(() => store.close());
-  return store;
-}
 
 const NOW = 1_795_000_000_000;
 const user = (id: string, email: string | null = `${id}@example.com`) => ({

@@ -1,12 +1,10 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request as forward, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { temporaryFolder } from './app.ts';
+import { LOCALHOST_PEM } from './certificates.ts';
 
 /** What a network does to a request: refuses it, loses its answer, holds it back, takes out of its headers, or answers in the server's place. */
 type Meddling = 'lose' | { hold?: Promise<unknown>; strip?: string };
@@ -51,7 +49,7 @@ export async function startProxy(upstream: () => string, { tls = false, prefix =
     if (!url.startsWith(`${prefix}/`)) return void response.writeHead(404).end();
     handOn(request, response, new URL(upstream() + url.slice(prefix.length)), proxy.scheme, fault);
   };
-  const server = tls ? createTlsServer(makeCertificate(), answer) : createServer(answer);
+  const server = tls ? createTlsServer(readCertificate(), answer) : createServer(answer);
   server.listen(0, 'localhost');
   await once(server, 'listening');
   proxy.port = (server.address() as AddressInfo).port;
@@ -80,10 +78,9 @@ function handOn(request: IncomingMessage, response: ServerResponse, to: URL, sch
   request.pipe(asked);
 }
 
-/** A certificate of a day, signed by itself, which Chromium is told not to mind. */
-function makeCertificate(): { key: Buffer; cert: Buffer } {
-  const folder = temporaryFolder();
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1', '-subj', '/CN=test', '-keyout', key, '-out', cert], { stdio: 'ignore' });
-  return { key: readFileSync(key), cert: readFileSync(cert) };
+/** Chromium is told not to mind that nobody vouches for it. */
+function readCertificate() {
+  if (LOCALHOST_PEM === null) throw new Error('an https proxy needs openssl');
+  const pem = readFileSync(LOCALHOST_PEM);
+  return { key: pem, cert: pem };
 }

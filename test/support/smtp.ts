@@ -1,32 +1,11 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { SMTPServer, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server';
 import { onTestFinished } from 'vitest';
 import { type NewMail, queueMail } from '../../src/core/mails.ts';
 import { newOneTimeToken } from '../../src/core/one-time-tokens.ts';
 import { startApp } from './app.ts';
-
-/** A file with a key and a certificate for localhost, made for this run; null where there is no openssl. */
-export const LOCALHOST_PEM = makeCertificate();
-
-function makeCertificate(): string | null {
-  const folder = mkdtempSync(join(tmpdir(), 'keyturn-certificate-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const [key, certificate, both] = ['key', 'certificate', 'both'].map((name) => join(folder, `${name}.pem`)) as [string, string, string];
-  try {
-    execFileSync('openssl', [
-      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost',
-      '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0', '-keyout', key, '-out', certificate,
-    ], { stdio: 'ignore' });
-  } catch {
-    return null;
-  }
-  writeFileSync(both, readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
-  return both;
-}
+import { LOCALHOST_PEM } from './certificates.ts';
 
 /** What the server does where it does not simply agree; thrown replies are sent. */
 export type Rules = {

@@ -1,0 +1,23 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** A file with a key and a certificate for localhost, signed by itself, made for this run; null where there is no openssl. */
+export const LOCALHOST_PEM = makeCertificate();
+
+function makeCertificate(): string | null {
+  const folder = mkdtempSync(join(tmpdir(), 'keyturn-certificate-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const [key, certificate, both] = ['key', 'certificate', 'both'].map((name) => join(folder, `${name}.pem`)) as [string, string, string];
+  try {
+    execFileSync('openssl', [
+      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+      '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0', '-keyout', key, '-out', certificate,
+    ], { stdio: 'ignore' });
+  } catch {
+    return null;
+  }
+  writeFileSync(both, readFileSync(certificate, 'utf8') + readFileSync(key, 'utf8'));
+  return both;
+}
