@@ -23,6 +23,13 @@ export function makeFolder(): string {
   return folder;
 }
 
+/** A file of lines for wrk's scripts; yields its path. */
+export function keepLines(folder: string, kind: string, lines: string[]): string {
+  const path = join(folder, `${kind}.txt`);
+  writeFileSync(path, lines.join('\n'));
+  return path;
+}
+
 export type Seeded = Awaited<ReturnType<typeof startSeeded>>;
 
 /** A server with some users; `signIn` makes sessions through its API and writes their tokens into files, for wrk. */
@@ -32,11 +39,7 @@ export async function startSeeded(name: string, file: string, env: Record<string
   const server = await startProcess(file, own, { ...env, DATA_DIR: own });
   const emails = Array.from({ length: users }, (_, at) => `user${at}@example.com`);
   for (const email of emails) await post(server.url, '/auth/register', { email, password: PASSWORD });
-  const keep = (kind: string, lines: string[]) => {
-    const path = join(own, `${kind}.txt`);
-    writeFileSync(path, lines.join('\n'));
-    return path;
-  };
+  const keep = (kind: string, lines: string[]) => keepLines(own, kind, lines);
   return {
     server, cookie,
     emails: keep('emails', emails),

@@ -1,7 +1,7 @@
 import { measure, median } from '../load.ts';
 import { startProcess } from '../processes.ts';
 import { BARE, KEYTURN, KEYTURN_ENVIRONMENT, REFERENCE, type Seeded, startSeeded } from '../setting.ts';
-import { interleave, type Options, ratios, type Row, spread, times } from './row.ts';
+import { interleave, type Options, rateAndCpu, ratios, type Row, times } from './row.ts';
 
 /** GET /users/me, with its session check, against an app without one, and against the least that Fastify does. */
 export async function measureMe({ rounds, seconds, folder }: Options): Promise<Row[]> {
@@ -19,10 +19,9 @@ export async function measureMe({ rounds, seconds, folder }: Options): Promise<R
   for (const server of [bare, reference.server, keyturn.server]) await server.stop();
   const rate = ratios(results.keyturn, results.reference, ({ perSecond }) => perSecond);
   const cpu = ratios(results.keyturn, results.bare, ({ cpuMicros }) => cpuMicros);
-  const words = (name: keyof typeof results) => `${spread(results[name].map((each) => each.perSecond))}/s, ${spread(results[name].map((each) => each.cpuMicros), 'µs CPU')}`;
   return [
-    { work: 'reference: `GET /users/me` without session check', result: words('reference'), ratio: '1', bar: '', met: null },
-    { work: '**`GET /users/me`**, with session check', result: words('keyturn'), ratio: times(rate), bar: 'at least 1.3 × its rate', met: median(rate) >= 1.3 },
-    { work: 'a bare Fastify route', result: words('bare'), ratio: `CPU ${times(cpu)}`, bar: 'at most 1.6 × its CPU', met: median(cpu) <= 1.6 },
+    { work: 'reference: `GET /users/me` without session check', result: rateAndCpu(results.reference), ratio: '1', bar: '', met: null },
+    { work: '**`GET /users/me`**, with session check', result: rateAndCpu(results.keyturn), ratio: times(rate), bar: 'at least 1.3 × its rate', met: median(rate) >= 1.3 },
+    { work: 'a bare Fastify route', result: rateAndCpu(results.bare), ratio: `CPU ${times(cpu)}`, bar: 'at most 1.6 × its CPU', met: median(cpu) <= 1.6 },
   ];
 }

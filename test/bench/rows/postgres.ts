@@ -1,7 +1,7 @@
 import { measure, median } from '../load.ts';
 import { KEYTURN, KEYTURN_ENVIRONMENT, startSeeded } from '../setting.ts';
 import { postgresPrograms, query, startCluster } from '../../support/postgres.ts';
-import { interleave, type Options, type Row, spread } from './row.ts';
+import { interleave, type Options, rateAndCpu, type Row } from './row.ts';
 
 /** me and refresh on a PostgreSQL server of the benchmark's own, on the load's core; its fsync is off, for round trips are what is measured. */
 export async function measurePostgres({ rounds, seconds, folder }: Options): Promise<Row[]> {
@@ -18,7 +18,7 @@ export async function measurePostgres({ rounds, seconds, folder }: Options): Pro
     });
     await server.stop();
     const row = (name: keyof typeof results, path: string): Row => ({
-      work: `PostgreSQL: \`${path}\``, result: `${spread(results[name].map(({ perSecond }) => perSecond))}/s, ${spread(results[name].map(({ cpuMicros }) => cpuMicros), 'µs CPU')}, p50 ${median(results[name].map(({ p50Ms }) => p50Ms)).toFixed(1)} ms`,
+      work: `PostgreSQL: \`${path}\``, result: `${rateAndCpu(results[name])}, p50 ${median(results[name].map(({ p50Ms }) => p50Ms)).toFixed(1)} ms`,
       ratio: '1 statement', bar: '', met: null,
     });
     return [row('me', 'GET /users/me'), row('refresh', 'POST /auth/refresh')];

@@ -1,4 +1,4 @@
-import { median } from '../load.ts';
+import { type Measured, median } from '../load.ts';
 
 export type Options = { rounds: number; seconds: number; users: number; folder: string };
 /** One line of the table of results. */
@@ -23,6 +23,11 @@ export function ratios<Result>(over: Result[], under: Result[], value: (result: 
 export function spread(values: number[], unit = '', digits = 0): string {
   const text = (value: number) => value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return `${text(median(values))} (${text(Math.min(...values))} to ${text(Math.max(...values))})${unit && ` ${unit}`}`;
+}
+
+/** Requests a second, and CPU time for each. */
+export function rateAndCpu(results: Measured[]): string {
+  return `${spread(results.map(({ perSecond }) => perSecond))}/s, ${spread(results.map(({ cpuMicros }) => cpuMicros), 'µs CPU')}`;
 }
 
 export function times(values: number[]): string {

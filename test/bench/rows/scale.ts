@@ -1,9 +1,9 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Load, measure, median } from '../load.ts';
 import { startProcess } from '../processes.ts';
 import { seed } from '../seed.ts';
-import { KEYTURN, KEYTURN_ENVIRONMENT, PASSWORD } from '../setting.ts';
+import { KEYTURN, KEYTURN_ENVIRONMENT, keepLines, PASSWORD } from '../setting.ts';
 import { interleave, type Options, ratios, type Row, spread, times } from './row.ts';
 
 const SMALL = 1_000;
@@ -36,11 +36,7 @@ async function start(users: number, folder: string) {
   const env = { ...KEYTURN_ENVIRONMENT, ...CHEAP_HASH, DATA_DIR: own };
   const sample = await seed(env, users, SAMPLE);
   const server = await startProcess(KEYTURN, own, env);
-  const keep = (kind: string, lines: string[]) => {
-    const path = join(own, `${kind}.txt`);
-    writeFileSync(path, lines.join('\n'));
-    return path;
-  };
+  const keep = (kind: string, lines: string[]) => keepLines(own, kind, lines);
   let { refreshTokens } = sample;
   const emails = keep('emails', sample.emails);
 

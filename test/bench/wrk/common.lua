@@ -5,6 +5,14 @@ function lines_of(path)
   return lines
 end
 
+-- A script that fills this has its requests sent in turns.
+requests = {}
+local at = 0
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+
 function done(summary, latency)
   io.write(string.format('\nRESULT {"requests":%d,"seconds":%.6f,"failed":%d,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f}\n',
     summary.requests, summary.duration / 1e6,
