@@ -82,13 +82,12 @@ test('when a table is gone the answer is 503, readiness says so, and both recove
   expect((await get('/health/ready')).statusCode).toBe(200);
 });
 
-test('what another process commits is seen from the next turn on, and what this one commits at once', async () => {
+test('what another process commits is seen by the next read, and so is what this one commits', async () => {
   const { users, path, db } = await open();
   const other = await open(path);
   const ids = async () => (await users.findByIdentifier('a@example.com', 'b')).map(({ id }) => id);
   expect(await ids()).toEqual([]);
   await other.db.transact([other.users.insert(user('a'))]);
-  await new Promise(setImmediate);
   expect(await ids()).toEqual(['a']);
   const [before, , after] = await Promise.all([ids(), db.transact([users.insert({ ...user('b'), email: null, usernameKey: 'b' })]).then(ids), ids()]);
   expect([before, after]).toEqual([['a'], ['a']]);
