@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNull, lte, ne, sql } from './drizzle.ts';
-import type { Db, Step } from './db.ts';
+import { type Db, type Step, textAt } from './db.ts';
 import type { User } from './users.ts';
 
 export type Session = Db['schema']['sessions']['$inferSelect'];
@@ -53,16 +53,11 @@ export function sessionStatements(db: Db) {
     }));
 
   const withUser = db.prepare('session_with_user', (query) => query.select({ session: sessions, user: users }).from(sessions)
-    .innerJoin(users, eq(users.id, sessions.userId)).where(eq(sessions.id, at('id'))));
+    .innerJoin(users, eq(users.id, sessions.userId)).where(eq(sessions.id, textAt('id'))));
 
-  // By subqueries, for better-sqlite3 takes ten times as long for a row of two tables as for one
-  const liveWithUser = db.prepare('live_session_with_user', (query) => {
-    const presented = eq(sessions.id, at('id'));
-    const ofSession = <Type>(column: typeof sessions.keyId | typeof sessions.expiresAt) => sql<Type>`(${query.select({ column }).from(sessions).where(presented)})`;
-    return query.select({
-      user: users, keyId: ofSession<string>(sessions.keyId), idleExpiresAt: ofSession<number>(sessions.idleExpiresAt), expiresAt: ofSession<number>(sessions.expiresAt),
-    }).from(users).where(eq(users.id, sql`(${query.select({ userId: sessions.userId }).from(sessions).where(and(presented, live))})`));
-  });
+  const liveWithUser = db.prepare('live_session_with_user', (query) => query.select({
+    user: users, keyId: sessions.keyId, idleExpiresAt: sessions.idleExpiresAt, expiresAt: sessions.expiresAt,
+  }).from(sessions).innerJoin(users, eq(users.id, sessions.userId)).where(and(eq(sessions.id, textAt('id')), live)));
 
   const ofUser = db.prepare('live_sessions_of_user', (query) => query.select().from(sessions)
     .where(and(eq(sessions.userId, at('userId')), live)).orderBy(desc(sessions.lastUsedAt), asc(sessions.id)));

@@ -1,5 +1,5 @@
 import { and, eq, inArray, or, sql } from './drizzle.ts';
-import type { Db, Step } from './db.ts';
+import { type Db, type Step, textAt } from './db.ts';
 import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
@@ -22,7 +22,7 @@ export function userStatements(db: Db) {
     .where(or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey')))));
 
   const forSignIn = db.prepare('user_for_sign_in', (query) => query.select({ user: users, throttle: throttles }).from(sql`(SELECT 1) AS once`)
-    .leftJoin(users, or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey'))))
+    .leftJoin(users, or(eq(users.email, textAt('email')), eq(users.usernameKey, textAt('usernameKey'))))
     .leftJoin(throttles, inArray(throttles.key, KEY_NAMES.map((name) => at(name)))));
 
   const byId = db.prepare('user_by_id', (query) => query.select().from(users).where(eq(users.id, at('id'))));
