@@ -120,6 +120,15 @@ describe('passwords', () => {
     expect((await after.app.store.users.find(userId))!.passwordHash).toBe(newHash);
   });
 
+  test.each([1, 2, 17, 60])('of %i requests at once, whatever they ask, are all answered', async (count) => {
+    const { post, register } = await startApp();
+    await register();
+    const answers = await Promise.all(Array.from({ length: count }, (_, index) => (index % 3 === 0
+      ? post('/auth/login', { email: `user${index}@example.com`, password: 'wrong password' })
+      : index % 3 === 1 ? post('/auth/register', { username: `user${index}`, password: PASSWORD }) : post('/auth/login', { email: 'john@example.com', password: PASSWORD }))));
+    expect(answers.map(({ statusCode }) => statusCode)).toEqual(answers.map((_, index) => [401, 201, 200][index % 3]));
+  });
+
   test('past the limit of the queue are refused with 503 and Retry-After, and nothing is half done', async () => {
     const { post } = await startApp({ PASSWORD_QUEUE_LIMIT: '0', ARGON2_MEMORY_KIB: '65536', ARGON2_TIME_COST: '3' });
     const names = Array.from({ length: 12 }, (_, index) => `user${index}`);
