@@ -89,7 +89,7 @@ function migrateOnce(run: () => void) {
   }
 }
 
-type Unit = { run(): unknown; resolve(result: never): void; reject(error: unknown): void };
+type Unit = { run: () => unknown; resolve: (result: never) => void; reject: (error: unknown) => void };
 type Answer = () => void;
 
 /** Takes what arrives in one turn of the event loop, and has it all done and answered at its end. */
