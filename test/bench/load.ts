@@ -11,13 +11,14 @@ const SCRIPTS = fileURLToPath(new URL('wrk', import.meta.url));
 export type Load = { script: 'get' | 'refresh' | 'login'; args: string[]; seconds: number; connections?: number };
 export type Measured = { perSecond: number; cpuMicros: number; failed: number; p50Ms: number; p99Ms: number; maxMs: number };
 
-/** Closed loop: wrk on its own core, keep-alive; as many requests as the server answers. */
+/** Closed loop: wrk on its own core, keep-alive; as many requests as the server answers. What wrk leaves unanswered is waited for, so that it burdens nobody else's turn. */
 export async function measure(server: Process, { script, args, seconds, connections = 32 }: Load): Promise<Measured> {
   const cpuBefore = server.cpuSeconds();
   const { stdout } = await run('taskset', [
     '-c', LOAD_CORE, 'wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '30s', '-s', `${SCRIPTS}/${script}.lua`, server.url, '--', ...args,
   ]);
   const cpu = server.cpuSeconds() - cpuBefore;
+  await server.idle();
   const result = JSON.parse(/RESULT (.+)/.exec(stdout)?.[1] ?? '{}') as { requests: number; seconds: number; failed: number; p50Ms: number; p99Ms: number; maxMs: number };
   if (result.failed > 0 && script !== 'login') throw new Error(`${result.failed} of ${result.requests} requests of ${script} failed`);
   return { ...result, perSecond: (result.requests - result.failed) / result.seconds, cpuMicros: (cpu / result.requests) * 1e6 };

@@ -10,6 +10,8 @@ export const SERVER_CORE = '0';
 export const LOAD_CORE = '1';
 const COMPILE_CACHE = fileURLToPath(new URL('../../src/compile-cache.js', import.meta.url));
 const CLOCK_TICKS = 100;
+const IDLE_MS = 100;
+const IDLE_SHARE = 0.2;
 const START_TIMEOUT_MS = 60_000;
 
 export type Process = Awaited<ReturnType<typeof startProcess>>;
@@ -36,6 +38,10 @@ export async function startProcess(file: string, folder: string, env: Record<str
   return {
     url, pid,
     cpuSeconds: () => cpuSeconds(pid),
+    /** Resolves when the process has nothing more to do. */
+    idle: async () => {
+      for (let before = -1, now = cpuSeconds(pid); now - before > IDLE_SHARE * IDLE_MS / 1000; before = now, now = cpuSeconds(pid)) await sleep(IDLE_MS);
+    },
     rssMegabytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024,
     stop: async () => {
       child.kill('SIGTERM');
