@@ -1,7 +1,6 @@
-import { STATUS_CODES } from 'node:http';
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { MAX_PASSWORD_LENGTH } from './core/password-rules.ts';
-import { type Problem, problems } from './problems.ts';
+import { problems } from './problems.ts';
 import type { User as UserRow } from './store/users.ts';
 
 const strict = { additionalProperties: false };
@@ -58,7 +57,7 @@ export const Tokens = referTo(TokensSchema);
 const UserTokensSchema = Type.Object({ msg: Type.String(), user: User, ...tokens }, { $id: 'UserTokens', ...strict });
 export const UserTokens = referTo(UserTokensSchema);
 
-const ProblemSchema = Type.Object({
+export const ProblemSchema = Type.Object({
   type: Type.String(),
   title: Type.String(),
   status: Type.Integer(),
@@ -71,7 +70,7 @@ const ProblemSchema = Type.Object({
 /** The schemas that routes refer to by name; they become components of the OpenAPI document. */
 export const sharedSchemas = [UserSchema, MessageSchema, TokensSchema, UserTokensSchema, ProblemSchema];
 
-function referTo<Schema extends TSchema>({ $id }: Schema) {
+export function referTo<Schema extends TSchema>({ $id }: Schema) {
   return Type.Unsafe<Static<Schema>>(Type.Ref(`${$id}#`));
 }
 
@@ -96,26 +95,6 @@ export const unsafeProblems = [problems.malformedBody(), problems.crossSite(), p
 /** What every route can answer that hashes a password. */
 export const passwordProblems = [problems.overloaded(), ...unsafeProblems];
 export const exampleFault = 'must have at least 8 characters';
-
-const HEADERS: Record<number, string[]> = {
-  401: ['WWW-Authenticate'],
-  429: ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'],
-  503: ['Retry-After'],
-};
-
-/** The error answers of a route, for its documentation: those named, and those that any route can give. */
-export function problemAnswers(...named: Problem[]): object {
-  const byStatus = Map.groupBy([...named, problems.badRequest(), problems.unexpected(), problems.draining()], ({ status }) => status);
-  return Object.fromEntries<object>([...byStatus].map(([status, list]) => [status, {
-    description: STATUS_CODES[status],
-    headers: Object.fromEntries<object>((HEADERS[status] ?? []).map((name) => [name, { type: 'string' }])),
-    content: { 'application/problem+json': { schema: referTo(ProblemSchema), examples: Object.fromEntries<object>(list.map(toExample)) } },
-  }]));
-}
-
-function toExample(problem: Problem): [string, object] {
-  return [problem.code, { summary: problem.message, value: problem.toDocument('0b5d6f0e-6a57-4c4e-9f0e-3c1d1f1c5a10') }];
-}
 
 /** OpenAPI `security` of a route behind `authenticate`. */
 export const bearer = [{ accessToken: [] }];

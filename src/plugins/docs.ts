@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
+import type { FastifySchema } from 'fastify';
 import fp from 'fastify-plugin';
 import { aliasesOf } from '../routes/compat.ts';
-import { sharedSchemas } from '../schemas.ts';
+import { type Problem, problems, titleOf } from '../problems.ts';
+import { ProblemSchema, referTo, sharedSchemas } from '../schemas.ts';
 
 const DESCRIPTION = `A self-hosted session server. Every error is \`application/problem+json\` (RFC 9457); beside those that a route lists, unknown
 paths answer 404, other methods 405, and requests that are slow or have headers that are too large 408 and 431.
@@ -26,9 +28,17 @@ const SECURITY_SCHEMES = {
   refreshCookie: { type: 'apiKey', in: 'cookie', name: '__Host-refresh_token', description: 'httpOnly; the browser sends it. `refresh_token` on plain http outside production' },
 } as const;
 
+const PROBLEM_HEADERS: Record<number, string[]> = {
+  401: ['WWW-Authenticate'],
+  429: ['Retry-After', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'],
+  503: ['Retry-After'],
+};
+
 const LOCKED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; script-src 'self'";
 const SWAGGER_POLICY = `${LOCKED}; img-src 'self' data:; style-src 'self'`;
 
+/** Not there where only production packages are installed. */
+const REDOC = new URL('../../node_modules/redoc/bundles/redoc.standalone.js', import.meta.url);
 const REDOC_LOGO = 'https://cdn.redoc.ly/redoc/logo-mini.svg';
 const PAGE_STYLE = 'body{margin:0}';
 /** Our own rule; ReDoc's one for its scroll bars; and the empty element that it fills by script. A new ReDoc may need a new hash. */
@@ -65,7 +75,7 @@ export default fp(async (app) => {
       components: { securitySchemes: SECURITY_SCHEMES },
     },
     refResolver: { buildLocalReference: ({ $id }) => $id as string },
-    transform: ({ schema, url }) => ({ schema: withExamples(withAliases(schema, app.config.compatRoutes ? aliasesOf(url) : [])), url }),
+    transform: ({ schema, url }) => ({ schema: withProblems(withExamples(withAliases(schema, app.config.compatRoutes ? aliasesOf(url) : []))), url }),
     transformObject: (document) => withOptionalBodies((document as { openapiObject: OpenApi }).openapiObject),
   });
   if (!app.config.docs) return;
@@ -82,26 +92,21 @@ export default fp(async (app) => {
     uiConfig: { layout: 'BaseLayout', defaultModelsExpandDepth: 0, persistAuthorization: false, tryItOutEnabled: true, validatorUrl: null },
   });
 
-  const redoc = readRedoc();
-  if (redoc === null) {
+  if (!existsSync(REDOC)) {
     app.log.warn({ event: 'redoc_missing' }, 'there is no /redoc: the package redoc is not installed');
     return;
   }
-  const page = redocPage(`/redoc/redoc.js?${encodeURIComponent(digest(redoc))}`);
-  app.get('/redoc', hidden, async (_request, reply) => reply
-    .header('content-security-policy', REDOC_POLICY).type('text/html; charset=utf-8').send(page));
+  app.get('/redoc', hidden, async (_request, reply) => {
+    const page = redocPage(`/redoc/redoc.js?${encodeURIComponent(digest(await readRedoc()))}`);
+    return reply.header('content-security-policy', REDOC_POLICY).type('text/html; charset=utf-8').send(page);
+  });
   app.get('/redoc/redoc.js', hidden, async (_request, reply) => reply
-    .header('cache-control', 'public, max-age=86400').type('text/javascript; charset=utf-8').send(redoc));
+    .header('cache-control', 'public, max-age=86400').type('text/javascript; charset=utf-8').send(await readRedoc()));
 }, { name: 'docs' });
 
-/** ReDoc without its one foreign image; null where only production packages are installed. */
-function readRedoc(): string | null {
-  try {
-    const path = createRequire(import.meta.url).resolve('redoc/bundles/redoc.standalone.js');
-    return readFileSync(path, 'utf8').replace(REDOC_LOGO, 'data:,');
-  } catch {
-    return null;
-  }
+/** ReDoc without its one foreign image. It is not kept: two megabytes, for a page that is seldom looked at. */
+async function readRedoc(): Promise<string> {
+  return (await readFile(REDOC, 'utf8')).replace(REDOC_LOGO, 'data:,');
 }
 
 function digest(text: string): string {
@@ -120,6 +125,23 @@ function withExamples<Schema extends { response?: unknown }>(schema: Schema): Sc
   const answers = Object.entries((schema.response ?? {}) as Record<string, Answer>).map(([status, { description, headers, examples, ...body }]) =>
     [status, examples ? { description, headers, content: { 'application/json': { schema: body, example: examples[0] } } } : { description, headers, ...body }]);
   return { ...schema, response: Object.fromEntries(answers) as unknown };
+}
+
+/** The error answers of a route: those that it names, and those that any route can give. */
+function withProblems<Schema extends FastifySchema>(schema: Schema): Schema {
+  const { problems: named, ...rest } = schema;
+  if (!named) return schema;
+  const byStatus = Map.groupBy([...named, problems.badRequest(), problems.unexpected(), problems.draining()], ({ status }) => status);
+  const answers = Object.fromEntries<object>([...byStatus].map(([status, list]) => [status, {
+    description: titleOf(status),
+    headers: Object.fromEntries<object>((PROBLEM_HEADERS[status] ?? []).map((name) => [name, { type: 'string' }])),
+    content: { 'application/problem+json': { schema: referTo(ProblemSchema), examples: Object.fromEntries<object>(list.map(toExample)) } },
+  }]));
+  return { ...rest, response: { ...(rest.response as object), ...answers } } as Schema;
+}
+
+function toExample(problem: Problem): [string, object] {
+  return [problem.code, { summary: problem.message, value: problem.toDocument('0b5d6f0e-6a57-4c4e-9f0e-3c1d1f1c5a10') }];
 }
 
 /** A body of which nothing is required may be left out. */
@@ -142,4 +164,11 @@ function withAccessTokenOnly(document: OpenApi): OpenApi {
 
 function operationsOf({ paths }: OpenApi): Operation[] {
   return Object.values(paths).flatMap((methods) => Object.values(methods));
+}
+
+declare module 'fastify' {
+  interface FastifySchema {
+    /** The problems that the route can answer, for its documentation: they are written elsewhere, and need no serializer. */
+    problems?: Problem[];
+  }
 }

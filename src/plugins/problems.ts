@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify';
 import fp from 'fastify-plugin';
 import { PasswordQueueFull } from '../core/passwords.ts';
-import { type FieldError, Problem, problems } from '../problems.ts';
+import { type FieldError, Problem, problems, titleOf } from '../problems.ts';
 import { DatabaseAway } from '../store/db.ts';
 
 const MAX_FIELD_ERRORS = 20;
@@ -51,7 +50,7 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
     : problems.badRequest();
   const body = serialize(problem, randomUUID());
   socket.end([
-    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    `HTTP/1.1 ${problem.status} ${titleOf(problem.status)}`,
     ...Object.entries(BARE_HEADERS).map(([name, value]) => `${name}: ${value}`),
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',

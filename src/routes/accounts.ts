@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox';
 import { login } from '../core/sign-ins.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { answer, eitherIdentifier, exampleTokens, exampleUser, Password, passwordProblems, problemAnswers, setsSignInCookies, UserTokens } from '../schemas.ts';
+import { answer, eitherIdentifier, exampleTokens, exampleUser, Password, passwordProblems, setsSignInCookies, UserTokens } from '../schemas.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 
 /** Whatever was typed; but PostgreSQL has no NUL. */
@@ -33,8 +33,8 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
       description: 'With the e-mail address or the username. Every wrong answer is the same 401, after the same work; too many of them are answered 429, except on devices that have signed in to the account before and say so by their cookie. Sets the refresh cookie and the device cookie.',
       response: {
         200: answer(UserTokens, 'signed in', { msg: 'Login successful', user: exampleUser, ...exampleTokens }, setsSignInCookies),
-        ...problemAnswers(...loginProblems),
       },
+      problems: loginProblems,
     },
   }, async (request, reply) => {
     const result = await login(app, request.body, markedDeviceOf(request));

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import { answer, bearer, bearerProblems, exampleUser, problemAnswers } from '../schemas.ts';
+import { answer, bearer, bearerProblems, exampleUser } from '../schemas.ts';
 
 /** The paths of the documents that Keyturn grew from. The same handlers answer them, under the same limits. */
 const ALIASES: Record<string, string> = {
@@ -39,7 +39,8 @@ const compatRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/protected', {
     schema: {
       tags: ['users'], operationId: 'getProtected', summary: 'An example of a protected route', security: bearer,
-      response: { 200: answer(ProtectedAnswer, 'signed in', exampleAnswer), ...problemAnswers(...bearerProblems) },
+      response: { 200: answer(ProtectedAnswer, 'signed in', exampleAnswer) },
+      problems: bearerProblems,
     },
     preParsing: app.authenticate,
   }, async (request) => ({ msg: 'This is a protected endpoint', message: 'Access granted for protected route.', user_id: request.auth.user.id }));

@@ -5,7 +5,7 @@ import { resendOwnVerification, resendVerification, verifyEmail, type VerifyEmai
 import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { answer, bearerProblems, Email, exampleLinkToken, LinkToken, Message, optionalBearer, problemAnswers, unsafeProblems } from '../schemas.ts';
+import { answer, bearerProblems, Email, exampleLinkToken, LinkToken, Message, optionalBearer, unsafeProblems } from '../schemas.ts';
 import { markedDeviceOf } from './token-answers.ts';
 
 const VerifyEmailBody = Type.Object({ token: LinkToken }, { additionalProperties: false, examples: [{ token: exampleLinkToken }] });
@@ -24,7 +24,8 @@ const emailRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['auth'], operationId: 'verifyEmail', summary: 'Verify an e-mail address by the token of a mail', body: VerifyEmailBody,
       description: 'Needs no sign-in. Only a POST uses the token up: mail scanners follow links.',
-      response: { 200: answer(Message, 'verified', { msg: 'E-mail address verified' }), ...problemAnswers(...verifyProblems) },
+      response: { 200: answer(Message, 'verified', { msg: 'E-mail address verified' }) },
+      problems: verifyProblems,
     },
   }, async (request) => {
     const { outcome } = await verifyByLink(app, request, request.body.token);
@@ -38,7 +39,8 @@ const emailRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['auth'], operationId: 'resendVerification', summary: 'Ask for another mail to verify an address', security: optionalBearer, body: ResendBody,
       description: 'For an address: the answer is the same, whether it has an account, is verified, or not. Signed in and without an address: for the one that one wants to change to, or else one’s own.',
-      response: { 200: answer(Message, 'asked for', { msg }), ...problemAnswers(...resendProblems) },
+      response: { 200: answer(Message, 'asked for', { msg }) },
+      problems: resendProblems,
     },
     preValidation: emptyBodyIsNone,
     preHandler: async (request, reply) => {

@@ -6,7 +6,7 @@ import { requestReset, type ResetResult, resetPassword } from '../core/password-
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
-  answer, bearerProblems, Email, exampleFault, exampleLinkToken, LinkToken, Message, NewPassword, optionalBearer, Password, passwordProblems, problemAnswers,
+  answer, bearerProblems, Email, exampleFault, exampleLinkToken, LinkToken, Message, NewPassword, optionalBearer, Password, passwordProblems,
   unsafeProblems,
 } from '../schemas.ts';
 import { markedDeviceOf } from './token-answers.ts';
@@ -42,7 +42,8 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['auth'], operationId: 'forgotPassword', summary: 'Ask for a mail to choose a new password', body: ForgotPasswordBody,
       description: 'The answer is the same for every address, with an account or without. The link leads to `APP_URL/reset-password#token=…`, or to a small page of the server’s own; it works once.',
-      response: { 200: answer(ForgotPasswordAnswer, 'asked for', { msg }), ...problemAnswers(...forgotProblems) },
+      response: { 200: answer(ForgotPasswordAnswer, 'asked for', { msg }) },
+      problems: forgotProblems,
     },
   }, async (request) => {
     if (!app.config.mail.enabled) throw problems.mailOff();
@@ -56,7 +57,8 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: optionalBearer, body: ChangePasswordBody,
       description: 'By the token of a mail: every session of the account ends, and who comes with the token is not signed in. Signed in, by the old password: every other session ends.',
-      response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }), ...problemAnswers(...changeProblems) },
+      response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }) },
+      problems: changeProblems,
     },
     preHandler: async (request, reply) => {
       if (request.body.token === undefined) await app.authenticate(request, reply);

@@ -4,7 +4,7 @@ import { register, registerQuietly } from '../core/registrations.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
-  answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, problemAnswers, setsSignInCookies, Username,
+  answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, setsSignInCookies, Username,
   UserTokens,
 } from '../schemas.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
@@ -29,8 +29,8 @@ const registrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
       description: 'With an e-mail address, a username or both. Sets the refresh cookie and the device cookie.',
       response: {
         201: answer(UserTokens, 'signed up and signed in', { msg: 'user created', user: exampleUser, ...exampleTokens }, setsSignInCookies),
-        ...problemAnswers(...registerProblems),
       },
+      problems: registerProblems,
     },
   }, async (request, reply) => {
     const result = await register(app, request.body, markedDeviceOf(request));
@@ -49,7 +49,8 @@ const quietRegistrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['auth'], operationId: 'register', summary: 'Sign up, and get a mail', body: QuietRegisterBody,
       description: 'The answer is the same for an address that has an account, whose owner is told by mail. Nobody is signed in before the address is verified, and until then the username is not held.',
-      response: { 202: answer(Message, 'a mail is on its way', { msg }), ...problemAnswers(...registerProblems) },
+      response: { 202: answer(Message, 'a mail is on its way', { msg }) },
+      problems: registerProblems,
     },
   }, async (request, reply) => {
     const result = await registerQuietly(app, request.body, markedDeviceOf(request));

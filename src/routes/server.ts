@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import { unlimited } from '../plugins/rate-limits.ts';
 import { type Problem, problems } from '../problems.ts';
-import { answer, problemAnswers } from '../schemas.ts';
+import { answer } from '../schemas.ts';
 
 const Ok = Type.Object({ status: Type.Literal('ok') }, { additionalProperties: false });
 const exampleKey = { kty: 'OKP', crv: 'Ed25519', alg: 'EdDSA', use: 'sig', kid: 'Q3kq0c1TzXw', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' };
@@ -12,7 +12,7 @@ const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Stri
 const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const ok = { status: 'ok' } as const;
   const alive = (operationId: string, summary: string, ...named: Problem[]) =>
-    ({ tags: ['server'], operationId, summary, response: { 200: answer(Ok, 'yes', ok), ...problemAnswers(...named) } });
+    ({ tags: ['server'], operationId, summary, response: { 200: answer(Ok, 'yes', ok) }, problems: named });
   const ready = async () => {
     await app.store.ping().catch(() => { throw problems.databaseAway(); });
     return ok;
@@ -28,7 +28,8 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/.well-known/jwks.json', {
     schema: {
       tags: ['server'], operationId: 'getKeys', summary: 'Public keys of the access tokens (RFC 7517); none under HS256',
-      response: { 200: answer(Jwks, 'a JWK Set', { keys: [exampleKey] }), ...problemAnswers(problems.rateLimited(42)) },
+      response: { 200: answer(Jwks, 'a JWK Set', { keys: [exampleKey] }) },
+      problems: [problems.rateLimited(42)],
     },
   }, async (_request, reply) => {
     reply.header('cache-control', 'public, max-age=300');

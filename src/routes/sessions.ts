@@ -6,7 +6,7 @@ import { bearerToken } from '../plugins/access-tokens.ts';
 import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { answer, bearer, bearerProblems, exampleTokens, Message, problemAnswers, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
+import { answer, bearer, bearerProblems, exampleTokens, Message, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
 import type { Session as SessionRow, SessionState } from '../store/sessions.ts';
 import { answerTokens, deviceOf } from './token-answers.ts';
 
@@ -54,8 +54,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
       description: 'The refresh token comes by its cookie, as `refresh_token` in the body, or as `Authorization: Bearer`. Requests that race get the same new token.',
       response: {
         200: answer(Tokens, 'new tokens', { msg: 'Token refreshed', ...exampleTokens }, setsRefreshCookie),
-        ...problemAnswers(...refreshProblems),
       },
+      problems: refreshProblems,
     },
     preValidation: emptyBodyIsNone,
   }, async (request, reply) => {
@@ -90,8 +90,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
       description: 'Ends this session, the others, or all of them, at once, access tokens included. Takes the refresh token, or an access token, also an expired one. Signing out twice is fine.',
       response: {
         200: answer(Message, 'signed out; the cookie is cleared, except by `scope=others`', { msg: 'logged out' }),
-        ...problemAnswers(...logoutProblems),
       },
+      problems: logoutProblems,
     },
     preValidation: emptyBodyIsNone,
   }, async (request, reply) => {
@@ -122,7 +122,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config,
     schema: {
       tags: ['sessions'], operationId: 'listSessions', summary: 'List one’s sessions, the last used first', security: bearer,
-      response: { 200: answer(SessionList, 'the sessions', { sessions: [exampleSession] }), ...problemAnswers(...bearerProblems) },
+      response: { 200: answer(SessionList, 'the sessions', { sessions: [exampleSession] }) },
+      problems: bearerProblems,
     },
     preParsing: app.authenticate,
   }, async (request) => {
@@ -134,7 +135,8 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config,
     schema: {
       tags: ['sessions'], operationId: 'endSession', summary: 'End one of one’s sessions', params: SessionParams, security: bearer,
-      response: { 204: Type.Null({ description: 'ended' }), ...problemAnswers(...endProblems) },
+      response: { 204: Type.Null({ description: 'ended' }) },
+      problems: endProblems,
     },
     preParsing: app.authenticate,
   }, async (request, reply) => {

@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox';
 import { deleteAccount, updateProfile } from '../core/profiles.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { answer, bearer, bearerProblems, eitherIdentifier, Email, exampleUser, Password, passwordProblems, problemAnswers, toUser, User, Username } from '../schemas.ts';
+import { answer, bearer, bearerProblems, eitherIdentifier, Email, exampleUser, Password, passwordProblems, toUser, User, Username } from '../schemas.ts';
 import { refuseUnconfirmed } from './passwords.ts';
 import { markedDeviceOf } from './token-answers.ts';
 
@@ -25,7 +25,8 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/users/me', {
     schema: {
       tags: ['users'], operationId: 'getMe', summary: 'The signed-in user', security: bearer,
-      response: { 200: answer(User, 'the user', exampleUser), ...problemAnswers(...bearerProblems) },
+      response: { 200: answer(User, 'the user', exampleUser) },
+      problems: bearerProblems,
     },
     preParsing: app.authenticate,
   }, async (request) => toUser(request.auth.user));
@@ -37,8 +38,8 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
       description: 'A username changes at once. A new address counts once it is verified by the link that is mailed to it; the old one is told.',
       response: {
         200: answer(User, 'the user, still with the old address', { ...exampleUser, username: 'john_doe' }),
-        ...problemAnswers(problems.identifierTaken(['email']), problems.mailOff(), ...confirmProblems),
       },
+      problems: [problems.identifierTaken(['email']), problems.mailOff(), ...confirmProblems],
     },
     preParsing: app.authenticate,
   }, async (request) => {
@@ -57,7 +58,8 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     schema: {
       tags: ['users'], operationId: 'deleteMe', summary: 'Delete one’s account', security: bearer, body: DeleteBody,
       description: 'With its sessions, at once and for good.',
-      response: { 204: Type.Null({ description: 'deleted' }), ...problemAnswers(...confirmProblems) },
+      response: { 204: Type.Null({ description: 'deleted' }) },
+      problems: confirmProblems,
     },
     preParsing: app.authenticate,
   }, async (request, reply) => {
