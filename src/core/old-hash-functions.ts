@@ -1,7 +1,6 @@
 import { createCipheriv, createHash, createHmac, pbkdf2, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import argon2 from 'argon2';
-import bcrypt from 'bcrypt';
 
 const derivePbkdf2 = promisify(pbkdf2);
 const deriveScrypt = promisify<Buffer, Buffer, number, object, Buffer>(scrypt);
@@ -52,7 +51,7 @@ export function bcryptDerivation({ cost, salt, hash }: Record<'cost' | 'salt' | 
     excess: over('bcrypt cost', rounds, CEILINGS.bcryptCost),
     fits: async (password) => {
       const key = prepare(password);
-      const derived = await bcrypt.hash(key, `$2b$${cost.padStart(2, '0')}$${salt}`);
+      const derived = await (await import('bcrypt')).default.hash(key, `$2b$${cost.padStart(2, '0')}$${salt}`);
       return isSame(Buffer.from(derived.slice(-BCRYPT_HASH_LENGTH)), Buffer.from(hash)) && !key.includes(0);
     },
   };

@@ -1,65 +1,29 @@
-import Fastify, { type FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { ConfigError } from '../config.ts';
 
-const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+/** What can be counted, if anybody counts. */
+export type Metrics = {
+  refreshToken: Record<'repeated' | 'reused', Count>;
+  rateLimited: Count;
+  rateLimitFallbacks: Count;
+  logins: Count;
+  mails: Count;
+  redisUp: { set: (value: 0 | 1) => void };
+};
+type Count = { inc: (labels?: { outcome: string }) => void };
 
-export type Metrics = ReturnType<typeof createMetrics>;
+const none = { inc: () => undefined, set: () => undefined };
+const NONE: Metrics = { refreshToken: { repeated: none, reused: none }, rateLimited: none, rateLimitFallbacks: none, logins: none, mails: none, redisUp: none };
 
-/**
- * Counts what happens; with METRICS_PORT also every request, and serves it all to Prometheus, on that port and nowhere
- * else (ASVS 13.4.5). Labels are bounded: routes are patterns, and no address, user or token is ever in them.
- */
+/** With METRICS_PORT counts what happens and serves it to Prometheus, on that port and nowhere else (ASVS 13.4.5). */
 export default fp(async (app) => {
-  const { metricsPort: port, metricsHost: host, redis } = app.config;
-  const registry = new Registry();
+  const { metricsPort, redis } = app.config;
+  if (metricsPort === 0) return void app.decorate('metrics', NONE);
+  const { countRequests, createMetrics, createRegistry, serveMetrics } = await import('./prometheus.ts'); // prom-client is loaded only where it is used
+  const registry = createRegistry();
   app.decorate('metrics', createMetrics(registry, redis !== null));
-  if (port === 0) return;
-  collectDefaultMetrics({ register: registry });
   countRequests(app, registry);
-  const server = serve(registry);
-  app.addHook('onReady', async () => {
-    const address = await server.listen({ host, port }).catch((error: unknown) => {
-      throw new ConfigError('METRICS_PORT', `cannot be listened on (${(error as NodeJS.ErrnoException).code})`);
-    });
-    app.log.info({ event: 'metrics_started', metrics: `${address}/metrics` }, 'serving metrics');
-  });
-  app.addHook('onClose', async () => server.close());
+  serveMetrics(app, registry);
 }, { name: 'metrics', dependencies: ['core'] });
-
-function createMetrics(registry: Registry, withRedis: boolean) {
-  const registers = [registry];
-  const counter = (name: string, help: string) => new Counter({ name, help, registers });
-  return {
-    refreshToken: {
-      repeated: counter('keyturn_refresh_token_repeated_total', 'Superseded refresh tokens presented within the grace, and answered'),
-      reused: counter('keyturn_refresh_token_reused_total', 'Superseded refresh tokens presented past the grace; each ended its session'),
-    },
-    rateLimited: counter('keyturn_rate_limited_total', 'Requests refused by a rate limit'),
-    rateLimitFallbacks: counter('keyturn_rate_limit_fallbacks_total', 'Requests counted by this copy alone, for Redis was away'),
-    logins: new Counter({ name: 'keyturn_logins_total', help: 'Sign-ins, by their outcome', labelNames: ['outcome'], registers }),
-    mails: new Counter({ name: 'keyturn_mails_total', help: 'Attempts to send a mail, by their outcome: sent, failed (and tried again), given_up', labelNames: ['outcome'], registers }),
-    redisUp: new Gauge({ name: 'keyturn_redis_up', help: 'Whether Redis counts for all copies', registers: withRedis ? registers : [] }),
-  };
-}
-
-function countRequests(app: FastifyInstance, registry: Registry) {
-  const registers = [registry];
-  const requests = new Counter({ name: 'keyturn_http_requests_total', help: 'Requests answered', labelNames: ['method', 'route', 'status'], registers });
-  const seconds = new Histogram({ name: 'keyturn_http_request_duration_seconds', help: 'Time to answer', labelNames: ['method', 'route'], buckets: SECONDS, registers });
-  app.addHook('onResponse', async (request, reply) => {
-    const at = { method: request.method, route: request.routeOptions.url ?? 'none' };
-    requests.inc({ ...at, status: reply.statusCode });
-    seconds.observe(at, reply.elapsedTime / 1000);
-  });
-}
-
-function serve(registry: Registry): FastifyInstance {
-  const server = Fastify({ forceCloseConnections: true, exposeHeadRoutes: false });
-  server.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
-  return server;
-}
 
 declare module 'fastify' {
   interface FastifyInstance {
