@@ -1,4 +1,5 @@
 import argon2 from 'argon2';
+import { lowerHashThreads } from './hash-threads.ts';
 
 /** Memory in KiB, passes and lanes of one hash (RFC 9106). */
 export type Cost = { memoryCost: number; timeCost: number; parallelism: number };
@@ -29,7 +30,7 @@ let chosen: Promise<Argon2> | undefined;
  * where it does the same work in half the time; else the reference. Found out once, with the first password.
  */
 export function chooseArgon2(): Promise<Argon2> {
-  chosen ??= chooseFaster(loadAccelerator);
+  chosen ??= chooseFaster(loadAccelerator).finally(lowerHashThreads);
   return chosen;
 }
 

@@ -16,7 +16,7 @@ export class PasswordQueueFull extends Error {}
 export type Passwords = ReturnType<typeof createPasswords>;
 
 const limit = pLimit(availableParallelism());
-const LARGEST_GROUP = 16;
+const LARGEST_GROUP = 8;
 let finished: (() => void)[] = [];
 
 /**

@@ -1,6 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type Argon2, chooseFaster, loadAccelerator, reference } from '../../src/core/argon2.ts';
+import { temporaryFolder } from '../support/app.ts';
+import { startServer } from '../support/server.ts';
 
 const COST = { memoryCost: 1024, timeCost: 2, parallelism: 1 };
 const PASSWORD = 'correct horse battery – ſtaple';
@@ -32,4 +35,16 @@ describe('the accelerator', async () => {
     quick.hash = (password, cost) => (first ??= reference.hash(password, cost));
     expect((await chooseFaster(async () => quick)).name).toBe('quick');
   });
+});
+
+test.runIf(process.platform === 'linux')('threads that hash give way to all others', async () => {
+  const { child, post } = await startServer({ DATA_DIR: temporaryFolder() });
+  expect((await post('/auth/register', { username: 'john', password: PASSWORD })).status).toBe(201);
+  const threads = readdirSync(`/proc/${child.pid}/task`).map((id) => {
+    const [, name, fields] = /\((.*)\) (.*)/.exec(readFileSync(`/proc/${child.pid}/task/${id}/stat`, 'utf8')) ?? [];
+    return { hashes: name === 'libuv-worker', niceness: Number(fields?.split(' ')[16]) };
+  });
+  const niceness = (hashes: boolean) => new Set(threads.filter((each) => each.hashes === hashes).map((each) => each.niceness));
+  expect(niceness(true)).toEqual(new Set([10]));
+  expect(Math.max(...niceness(false))).toBeLessThan(10);
 });

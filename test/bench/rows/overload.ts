@@ -4,10 +4,12 @@ import { KEYTURN, KEYTURN_ENVIRONMENT, PASSWORD, startSeeded } from '../setting.
 import { type Options, ratios, type Row, spread, times } from './row.ts';
 
 const OVERLOAD = 4;
+/** so many that few of them sign in twice at a time, for then they would take turns */
+const USERS = 500;
 
 /** Four times the logins that saturate the core, offered at a steady rate; and me and refresh with four times the connections. */
 export async function measureOverload({ rounds, seconds, folder }: Options): Promise<Row[]> {
-  const { server, cookie, emails, signIn } = await startSeeded('overload', KEYTURN, KEYTURN_ENVIRONMENT, '__Host-refresh_token', folder, 64);
+  const { server, cookie, emails, signIn } = await startSeeded('overload', KEYTURN, KEYTURN_ENVIRONMENT, '__Host-refresh_token', folder, USERS);
   const addresses = readFileSync(emails, 'utf8').split('\n');
   const login = (at: number) => ({ path: '/auth/login', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email: addresses[at % addresses.length], password: PASSWORD }) });
   const { access } = await signIn();
@@ -21,8 +23,10 @@ export async function measureOverload({ rounds, seconds, folder }: Options): Pro
     rates.push(ok / took); // those that wait at the end are answered, too
     refusals.push(percentile(refusedMs, 0.99));
     const gets = async (connections: number) => (await measure(server, { script: 'get', args: ['/users/me', access], seconds, connections })).perSecond;
+    await gets(32); // warms up
     me.push((await gets(32 * OVERLOAD)) / (await gets(32)));
     const refreshes = async (connections: number) => (await measure(server, { script: 'refresh', args: [cookie, (await signIn()).refresh], seconds, connections })).perSecond;
+    await refreshes(32);
     refresh.push((await refreshes(32 * OVERLOAD)) / (await refreshes(32)));
   }
   const memory = server.rssMegabytes();
