@@ -31,7 +31,7 @@ export default fp(async (app) => {
 /** The problem that an error is, noted for the log. */
 export function recordProblem(error: Partial<FastifyError> & Error, request: FastifyRequest): Problem {
   const problem = toProblem(error);
-  if (problem.status >= 500) request.log.error({ event: problem.code, err: error }, problem.message);
+  if (problem.status >= 500) request.log.error({ event: problem.code, ...(problem !== error && { err: error }) }, problem.message);
   request.problemCode = problem.code;
   return problem;
 }

@@ -4,6 +4,7 @@ import { login } from '../core/sign-ins.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, eitherIdentifier, exampleTokens, exampleUser, Password, passwordProblems, setsSignInCookies, UserTokens } from '../schemas.ts';
+import { refuseOverload } from './overload.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 
 /** Whatever was typed; but PostgreSQL has no NUL. */
@@ -36,6 +37,7 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
       problems: loginProblems,
     },
+    preParsing: refuseOverload(app),
   }, async (request, reply) => {
     const result = await login(app, request.body, markedDeviceOf(request));
     app.metrics.logins.inc({ outcome: result.outcome });

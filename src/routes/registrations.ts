@@ -7,6 +7,7 @@ import {
   answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, setsSignInCookies, Username,
   UserTokens,
 } from '../schemas.ts';
+import { refuseOverload } from './overload.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 
 const identifiers = { username: Type.Optional(Username), password: NewPassword };
@@ -32,6 +33,7 @@ const registrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
       },
       problems: registerProblems,
     },
+    preParsing: refuseOverload(app),
   }, async (request, reply) => {
     const result = await register(app, request.body, markedDeviceOf(request));
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
@@ -52,6 +54,7 @@ const quietRegistrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
       response: { 202: answer(Message, 'a mail is on its way', { msg }) },
       problems: registerProblems,
     },
+    preParsing: refuseOverload(app),
   }, async (request, reply) => {
     const result = await registerQuietly(app, request.body, markedDeviceOf(request));
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);

@@ -27,6 +27,7 @@ export async function startProcess(file: string, folder: string, env: Record<str
   const child = spawn('taskset', ['-c', SERVER_CORE, process.execPath, '--max-semi-space-size=4', '--import', COMPILE_CACHE, fileURLToPath(new URL(file, import.meta.url)), folder], {
     env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', sink, 'inherit'],
   });
+  process.once('exit', () => child.kill('SIGKILL'));
   const pid = child.pid ?? 0;
   const deadline = Date.now() + START_TIMEOUT_MS;
   let url: string | undefined;

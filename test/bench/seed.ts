@@ -5,17 +5,16 @@ import { loadConfig } from '../../src/config.ts';
 import { createPasswords } from '../../src/core/passwords.ts';
 import { formatRefreshToken, hashToken, randomId, randomSecret } from '../../src/core/refresh-tokens.ts';
 import { openStore } from '../../src/store/store.ts';
-import { PASSWORD } from './setting.ts';
 
 const BATCH = 5_000;
 const DAY_MS = 86_400_000;
 
 /** Users with one live session each, written straight into the database as the API would; yields some of them, spread evenly. */
-export async function seed(env: Record<string, string>, users: number, wanted: number): Promise<{ emails: string[]; refreshTokens: string[] }> {
+export async function seed(env: Record<string, string>, password: string, users: number, wanted: number): Promise<{ emails: string[]; refreshTokens: string[] }> {
   const config = loadConfig(env);
   const store = await openStore(config.database); // makes the tables
   await store.close();
-  const passwordHash = await createPasswords(config).hash(PASSWORD);
+  const passwordHash = await createPasswords(config).hash(password);
   const db = new Database(config.database.dialect === 'sqlite' ? config.database.path : join(config.dataDir, 'none'));
   db.pragma('synchronous = OFF');
   const insertUser = db.prepare(`INSERT INTO users (id, email, password_hash, roles, password_changed_at, created_at) VALUES (?, ?, ?, '', ?, ?)`);

@@ -1,7 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Load } from './load.ts';
 import { startProcess } from './processes.ts';
+import { seed } from './seed.ts';
 
 export const PASSWORD = 'correct horse battery staple';
 export const KEYTURN = '../../src/server.ts';
@@ -55,4 +57,33 @@ async function post(url: string, path: string, body: object): Promise<Tokens> {
   const answer = await fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
   return (await answer.json()) as Tokens;
+}
+
+/** Keyturn with many users and sessions, of which a sample is used. */
+export async function startPopulated(name: string, users: number, wanted: number, folder: string, more: Record<string, string> = {}) {
+  const own = join(folder, name);
+  mkdirSync(own);
+  const env = { ...KEYTURN_ENVIRONMENT, ...more, DATA_DIR: own };
+  const sample = await seed(env, PASSWORD, users, wanted);
+  const server = await startProcess(KEYTURN, own, env);
+  const keep = (kind: string, lines: string[]) => keepLines(own, kind, lines);
+  let { refreshTokens } = sample;
+  const emails = keep('emails', sample.emails);
+
+  /** Each session is refreshed here once, for its access token and for a token to begin with. */
+  async function refreshAll() {
+    const answers = await Promise.all(refreshTokens.map(async (token) => {
+      const answer = await fetch(`${server.url}/auth/refresh`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ refresh_token: token }) });
+      return (await answer.json()) as { access_token: string; refresh_token: string };
+    }));
+    refreshTokens = answers.map((each) => each.refresh_token);
+    return answers.map((each) => each.access_token);
+  }
+
+  async function load(work: 'me' | 'refresh' | 'login'): Promise<Omit<Load, 'seconds'>> {
+    if (work === 'login') return { script: 'login', args: [PASSWORD, emails] };
+    const access = await refreshAll();
+    return work === 'me' ? { script: 'get', args: ['/users/me', keep('access', access)] } : { script: 'refresh', args: [env.NODE_ENV === 'production' ? '__Host-refresh_token' : 'refresh_token', keep('refresh', refreshTokens)] };
+  }
+  return { server, addresses: sample.emails, load };
 }

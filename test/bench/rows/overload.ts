@@ -1,33 +1,29 @@
-import { readFileSync } from 'node:fs';
 import { measure, median, offer, percentile } from '../load.ts';
-import { KEYTURN, KEYTURN_ENVIRONMENT, PASSWORD, startSeeded } from '../setting.ts';
+import { PASSWORD, startPopulated } from '../setting.ts';
 import { type Options, ratios, type Row, spread, times } from './row.ts';
 
 const OVERLOAD = 4;
 /** so many that few of them sign in twice at a time, for then they would take turns */
-const USERS = 500;
+const USERS = 2_000;
 
 /** Four times the logins that saturate the core, offered at a steady rate; and me and refresh with four times the connections. */
 export async function measureOverload({ rounds, seconds, folder }: Options): Promise<Row[]> {
-  const { server, cookie, emails, signIn } = await startSeeded('overload', KEYTURN, KEYTURN_ENVIRONMENT, '__Host-refresh_token', folder, USERS);
-  const addresses = readFileSync(emails, 'utf8').split('\n');
+  const { server, addresses, load } = await startPopulated('overload', USERS, USERS, folder);
   const login = (at: number) => ({ path: '/auth/login', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email: addresses[at % addresses.length], password: PASSWORD }) });
-  const { access } = await signIn();
   const [peaks, rates, refusals, me, refresh]: [number[], number[], number[], number[], number[]] = [[], [], [], [], []];
   const memoryBefore = server.rssMegabytes();
   for (let round = 0; round < rounds; round += 1) {
-    const peak = (await measure(server, { script: 'login', args: [PASSWORD, emails], seconds })).perSecond;
+    const peak = (await measure(server, { ...(await load('login')), seconds })).perSecond;
     const { ok, failed, refusedMs, seconds: took } = await offer(server.url, Math.ceil(OVERLOAD * peak), seconds, login);
     if (failed > 0) throw new Error(`${failed} logins failed under overload`);
     peaks.push(peak);
     rates.push(ok / took); // those that wait at the end are answered, too
     refusals.push(percentile(refusedMs, 0.99));
-    const gets = async (connections: number) => (await measure(server, { script: 'get', args: ['/users/me', access], seconds, connections })).perSecond;
-    await gets(32); // warms up
-    me.push((await gets(32 * OVERLOAD)) / (await gets(32)));
-    const refreshes = async (connections: number) => (await measure(server, { script: 'refresh', args: [cookie, (await signIn()).refresh], seconds, connections })).perSecond;
-    await refreshes(32);
-    refresh.push((await refreshes(32 * OVERLOAD)) / (await refreshes(32)));
+    const rate = async (work: 'me' | 'refresh', connections: number) => (await measure(server, { ...(await load(work)), seconds, connections })).perSecond;
+    for (const [work, into] of [['me', me], ['refresh', refresh]] as const) {
+      await rate(work, 32); // warms up
+      into.push((await rate(work, 32 * OVERLOAD)) / (await rate(work, 32)));
+    }
   }
   const memory = server.rssMegabytes();
   await server.stop();
