@@ -56,7 +56,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
     return503OnClosing: false,
     clientErrorHandler: answerClientError,
     frameworkErrors: answerFrameworkError,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true } },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true, validateSchema: !config.production } },
     routerOptions: { ignoreTrailingSlash: true },
     ...(config.compatRoutes && { rewriteUrl: rewriteAlias }),
   }).withTypeProvider<TypeBoxTypeProvider>();

@@ -7,6 +7,8 @@ import { drizzle, migrate } from './drizzle-sqlite.ts';
 import * as schema from './schema/sqlite.ts';
 
 const LOCK_TIMEOUT_MS = 2000;
+/** more than that gain nothing, and outlive the memory for short-lived objects */
+const READS_AT_ONCE = 32;
 /** of 4 KiB; 64 MiB at most: what a thousand users of a million touch does not fit into SQLite's usual 16 */
 const CACHE_PAGES = 16_384;
 /** The WAL is moved into the database when it has so many: changes that are spread over a large one are then moved together. */
@@ -96,11 +98,12 @@ function migrateOnce(run: () => void) {
 type Unit = { run: () => unknown; resolve: (result: never) => void; reject: (error: unknown) => void };
 type Answer = () => void;
 
-/** Takes what arrives in one turn of the event loop, and has it all done and answered at its end. */
-function byTurn(doAll: (units: Unit[]) => Answer[]) {
+/** Takes what arrives in one turn of the event loop, and has it all done and answered at its end, or when there are `most`. */
+function byTurn(doAll: (units: Unit[]) => Answer[], most = Number.POSITIVE_INFINITY) {
   let waiting: Unit[] = [];
 
   function flush() {
+    if (waiting.length === 0) return; // there were `most`
     const units = waiting;
     waiting = [];
     let answers: Answer[];
@@ -115,6 +118,7 @@ function byTurn(doAll: (units: Unit[]) => Answer[]) {
   return <Result>(run: () => Result) => new Promise<Result>((resolve, reject) => {
     if (waiting.length === 0) setImmediate(flush);
     waiting.push({ run, resolve, reject });
+    if (waiting.length === most) flush();
   });
 }
 
@@ -140,7 +144,7 @@ function groupReads(connection: Database.Database) {
     const answers = units.map(runUnit);
     if (connection.inTransaction) end.run();
     return answers;
-  });
+  }, READS_AT_ONCE);
 }
 
 /**

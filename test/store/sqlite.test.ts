@@ -93,3 +93,13 @@ test('what another process commits is seen by the next read, and so is what this
   expect([before, after]).toEqual([['a'], ['a']]);
   expect(await ids()).toEqual(['a', 'b']);
 });
+
+test('any number of reads at once are answered, each with its own rows', async () => {
+  const { users, db } = await open();
+  const ids = Array.from({ length: 100 }, (_, index) => `user${index}`);
+  await Promise.all(ids.map((id) => db.transact([users.insert(user(id))])));
+  for (const count of [1, 31, 32, 33, 64, 100]) {
+    const found = await Promise.all(ids.slice(0, count).map((id) => users.find(id)));
+    expect(found.map((each) => each?.id)).toEqual(ids.slice(0, count));
+  }
+});
