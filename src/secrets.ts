@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, createSecretKey, generateKeyPairSync, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -25,6 +25,8 @@ export type Secrets = {
   signingKeys: [SigningKey, ...SigningKey[]];
   /** files in which generated keys are kept, to be told at start */
   files: string[];
+  /** those of them that others than their owner may read or write */
+  exposedFiles: string[];
 };
 type JsonWebKey = { kty?: string; crv?: string; x?: string; y?: string; n?: string; e?: string; kid: string; alg: string; use: 'sig' };
 type Refusal = { variable: string; problem: string };
@@ -44,20 +46,21 @@ export function loadSecrets(source: Source, dataDir: string): Secrets | Refusal 
     files.push(path);
     return keepOnce(path, make);
   };
+  const exposed = () => files.filter((path) => (statSync(path).mode & 0o077) !== 0);
   const secrets = (source.SECRET_KEY || kept('secret.key', () => randomBytes(48).toString('hex'))).split(',').map((entry) => entry.trim());
   const weak = secrets.map(weakness).find((reason) => reason !== null);
   if (weak) return { variable: 'SECRET_KEY', problem: weak };
   const derivedKeys = secrets.map(deriveKeys) as Secrets['derivedKeys'];
   if (source.ALGORITHM === 'HS256') {
     const signingKeys = secrets.map(hmacSigningKey) as Secrets['signingKeys'];
-    return { derivedKeys, signingKeys, files };
+    return { derivedKeys, signingKeys, files, exposedFiles: exposed() };
   }
   const pem = source.JWT_PRIVATE_KEY || kept(`jwt-${source.ALGORITHM.toLowerCase()}.pem`, () => generatePrivateKey(source.ALGORITHM));
   const blocks = pem.match(/-----BEGIN [A-Z ]+-----[\s\S]+?-----END [A-Z ]+-----/g) ?? [];
   const keys = blocks.map((block) => signingKeyFromPem(block, source.ALGORITHM));
   const refusal = keys.length === 0 ? 'holds no PEM private key' : keys.find((key) => typeof key === 'string');
   if (refusal !== undefined) return { variable: 'JWT_PRIVATE_KEY', problem: refusal };
-  return { derivedKeys, signingKeys: keys as Secrets['signingKeys'], files };
+  return { derivedKeys, signingKeys: keys as Secrets['signingKeys'], files, exposedFiles: exposed() };
 }
 
 function weakness(secret: string): string | null {
@@ -124,7 +127,7 @@ function keepOnce(path: string, make: () => string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
-  writeFileSync(draft, `${make().trim()}\n`, { mode: 0o600, flush: true });
+  writeFileSync(draft, `${make().trim()}\n`, { flag: 'wx', mode: 0o600, flush: true });
   try {
     linkSync(draft, path);
   } catch (error) {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHmac, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
@@ -75,6 +75,32 @@ describe('a generated key', () => {
       expect(() => loadConfig({ DATA_DIR: folder })).toThrow(/^SECRET_KEY: must have at least 32 bytes/);
       expect(readFileSync(join(folder, 'secret.key'), 'utf8')).toBe(damaged);
     }
+  });
+
+  test('that others may read is told at every start, by its path; one for its owner only is not', async () => {
+    const folder = temporaryFolder();
+    await startApp({ DATA_DIR: folder, ALGORITHM: 'ES256', SECRET_KEY: '', DATABASE_URL: '' });
+    const warned = async (modes: Record<string, number>) => {
+      for (const [name, mode] of Object.entries(modes)) chmodSync(join(folder, name), mode);
+      const { logLines } = await startApp({ DATA_DIR: folder, ALGORITHM: 'ES256', SECRET_KEY: '', DATABASE_URL: '' });
+      expect(logLines.join('')).not.toContain(readFileSync(join(folder, 'secret.key'), 'utf8').trim());
+      return logLines.map((line) => JSON.parse(line) as { level: number; event?: string; key?: string })
+        .filter(({ event }) => event === 'key_file_exposed').map(({ level, key }) => [level, key]);
+    };
+    expect(await warned({})).toEqual([]);
+    expect(await warned({ 'secret.key': 0o640 })).toEqual([[40, join(folder, 'secret.key')]]);
+    expect(await warned({ 'secret.key': 0o604, 'jwt-es256.pem': 0o620 })).toEqual([[40, join(folder, 'secret.key')], [40, join(folder, 'jwt-es256.pem')]]);
+    expect(await warned({ 'secret.key': 0o400, 'jwt-es256.pem': 0o600 })).toEqual([]);
+    expect(readdirSync(folder).filter((name) => !name.startsWith('keyturn.db')).sort()).toEqual(['jwt-es256.pem', 'secret.key']);
+  });
+
+  test('is not written through a link that somebody laid there', () => {
+    const folder = temporaryFolder();
+    const victim = join(temporaryFolder(), 'victim');
+    symlinkSync(victim, join(folder, 'secret.key'));
+    expect(() => loadConfig({ DATA_DIR: folder })).toThrow(/cannot be used|secret\.key/);
+    expect(existsSync(victim)).toBe(false);
+    expect(readdirSync(folder)).toEqual(['secret.key']);
   });
 
   test('is one, when several processes start at once on an empty folder', async () => {

@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, linkSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fchmodSync, linkSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
-import { draftBeside, flush, holdAlone, isSameFile, migrationOf, type OnProgress, Refusal, settle, verifyDatabase } from './files.ts';
+import { draftBeside, flush, followLinks, SQLITE_SUFFIXES } from './drafts.ts';
+import { holdAlone, isSameFile, migrationOf, type OnProgress, Refusal, verifyDatabase } from './files.ts';
 import { openSqlite } from './sqlite.ts';
 
 const PAGES_A_STEP = 1000;
@@ -14,22 +15,22 @@ export type Backup = { bytes: number; rows: Record<string, number>; liveSessions
  * @throws Refusal when the file exists and must not be replaced
  */
 export async function backupDatabase(path: string, file: string, { force, now, onProgress }: { force: boolean; now: number; onProgress: OnProgress }): Promise<Backup> {
-  if (['', '-wal', '-shm', '-journal'].some((suffix) => isSameFile(path + suffix, file))) throw new Refusal(`${file} is the database itself`);
+  if (['', ...SQLITE_SUFFIXES].some((suffix) => isSameFile(path + suffix, file))) throw new Refusal(`${file} is the database itself`);
   const refuseToReplace = () => {
     if (!force && existsSync(file)) throw new Refusal(`${file} exists; --force replaces it`);
   };
   refuseToReplace();
-  const { draft, discard } = draftBeside(file);
+  const draft = draftBeside(file);
   try {
-    await copyPages(path, draft, onProgress);
-    const backup = readCopy(draft, now);
-    settle(draft);
+    await copyPages(path, draft.path, onProgress);
+    const backup = readCopy(draft.path, now);
+    draft.settle();
     refuseToReplace();
-    renameSync(draft, file);
+    renameSync(draft.path, file);
     flush(dirname(file));
     return { ...backup, bytes: statSync(file).size };
   } finally {
-    discard();
+    draft.discard();
   }
 }
 
@@ -80,43 +81,71 @@ type RestoreOptions = { force: boolean; keepSessions: boolean; now: number; onPr
 
 /**
  * Puts a verified backup in the place of the database, at once and on disk, migrated; with all sessions and mailed links
- * ended, since a backup does not know what was revoked or used after it. No server can start on the database meanwhile. A replaced database that
- * held users is kept beside it.
+ * ended, because a backup does not know what was revoked or used after it. No server can start on the database meanwhile.
+ * A replaced database that held users is kept beside it. Where the database is a symbolic link, the file that it names
+ * is replaced, and the link stays.
  * @throws Refusal when the database is in use, or holds users and must not be replaced
  */
-export async function restoreDatabase(file: string, path: string, options: RestoreOptions): Promise<Restoration> {
+export async function restoreDatabase(file: string, database: string, options: RestoreOptions): Promise<Restoration> {
+  const path = followLinks(database);
   if (isSameFile(file, path)) throw new Refusal(`${file} is the database itself`);
   verifyFile(file);
-  const target = existsSync(path) ? holdAlone(path) : null;
+  const target = existsSync(path) ? holdTarget(path) : null;
   let replaced = false;
-  const { draft, discard } = draftBeside(path);
   try {
     const users = target ? countUsers(target.connection) : 0;
     if (users > 0 && !options.force) throw new Refusal(`${path} holds ${users} users; --force replaces it, and keeps it beside the new one`);
-    await copyPages(file, draft, options.onProgress);
-    await (await openSqlite(draft)).close();
-    const restoration = finishCopy(draft, options);
-    settle(draft);
     const kept = users > 0 ? `${path}.before-restore-${new Date(options.now).toISOString().replace(/[-:.]/g, '')}` : null;
-    ['-wal', '-shm', '-journal'].forEach((suffix) => rmSync(path + suffix, { force: true }));
-    if (kept) keepAs(path, kept);
-    renameSync(draft, path);
-    replaced = true;
-    flush(dirname(path));
-    return { ...restoration, kept };
+    const draft = draftBeside(path);
+    try {
+      await copyPages(file, draft.path, options.onProgress);
+      await (await openSqlite(draft.path)).close();
+      const restoration = finishCopy(draft.path, options);
+      draft.settle();
+      SQLITE_SUFFIXES.forEach((suffix) => rmSync(path + suffix, { force: true }));
+      if (kept) target?.keepAs(kept);
+      renameSync(draft.path, path);
+      replaced = true;
+      flush(dirname(path));
+      return { ...restoration, kept };
+    } finally {
+      draft.discard();
+    }
   } finally {
-    discard();
-    // The old file stays out of WAL mode: a server that opened it just before, and waits, is then told by SQLite that it has
-    // moved (SQLITE_READONLY_DBMOVED), instead of writing where nobody reads
-    if (replaced) target?.connection.close();
-    else target?.release();
+    target?.release(replaced);
   }
 }
 
-/** A second name for the file, so that the first is never free: a server that starts would make a new database there. */
-function keepAs(path: string, kept: string) {
-  linkSync(path, kept);
-  chmodSync(kept, 0o600);
+/** Holds the database alone. Its descriptor is closed last, because closing one drops every lock of the process on the file. */
+function holdTarget(path: string) {
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const held = holdOrClose(path, descriptor);
+  return {
+    connection: held.connection,
+    /** A second name for the file, so that the first is never free: a server that starts would make a new database there. */
+    keepAs(kept: string) {
+      fchmodSync(descriptor, 0o600);
+      linkSync(path, kept);
+    },
+    /**
+     * A file that was replaced stays out of WAL mode: a server that opened it just before, and waits, is then told by
+     * SQLite that it has moved (SQLITE_READONLY_DBMOVED), instead of writing where nobody reads.
+     */
+    release(replaced: boolean) {
+      if (replaced) held.connection.close();
+      else held.release();
+      closeSync(descriptor);
+    },
+  };
+}
+
+function holdOrClose(path: string, descriptor: number) {
+  try {
+    return holdAlone(path);
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
 }
 
 function verifyFile(file: string) {

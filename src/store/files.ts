@@ -1,5 +1,4 @@
-import { chmodSync, chownSync, closeSync, fsyncSync, openSync, rmSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { statSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { readMigrationFiles, sql } from './drizzle.ts';
 import { SQLiteSyncDialect } from './drizzle-sqlite.ts';
@@ -77,37 +76,6 @@ function countRows(connection: Database.Database): Record<string, number> {
   const names = new Set(connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all());
   return Object.fromEntries(TABLES.filter(({ name }) => names.has(name)).map(({ name, sqlite }) =>
     [name, connection.prepare(new SQLiteSyncDialect().sqlToQuery(sql`SELECT count(*) FROM ${sqlite}`).sql).pluck().get() as number]));
-}
-
-/** On disk, with its name, when it returns. A folder's owner owns what root puts into it. */
-export function settle(path: string) {
-  chmodSync(path, 0o600);
-  const { uid, gid } = statSync(dirname(path));
-  if (process.getuid?.() === 0) chownSync(path, uid, gid);
-  flush(path);
-}
-
-export function flush(path: string) {
-  const file = openSync(path, 'r');
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** A name beside the path, whose file (and SQLite's files beside it) is gone when the process ends, unless it was renamed. */
-export function draftBeside(path: string): { draft: string; discard: () => void } {
-  const draft = `${path}.${process.pid}-${process.hrtime.bigint().toString(36)}.part`;
-  const remove = () => ['', '-wal', '-shm', '-journal'].forEach((suffix) => rmSync(draft + suffix, { force: true }));
-  process.once('exit', remove);
-  return {
-    draft,
-    discard() {
-      remove();
-      process.off('exit', remove);
-    },
-  };
 }
 
 export function isSameFile(a: string, b: string): boolean {
