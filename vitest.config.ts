@@ -1,24 +1,45 @@
 import { defineConfig } from 'vitest/config';
 import { postgresPrograms } from './test/support/postgres.ts';
 
-const shared = {
-  maxWorkers: 2, // most of the time goes by in waiting for processes
-  isolate: false, // one app and one database per test is isolation enough
-  testTimeout: 90_000,
-  hookTimeout: 30_000,
-};
+/** What each kind of test needs, by its place. test/README.md has the table in words. */
+const EVERYTHING = ['test/**/*.test.ts'];
+const NEEDS_POSTGRES = ['test/postgres/**'];
+const NEEDS_PROGRAMS = ['test/{browser,image,model,programs,proxy,redis}/**', 'test/documents.test.ts'];
+/** Measures times, so that nothing else may run beside it: TIMING=1 runs it alone. */
+const TIMING = ['test/**/timing.test.ts'];
+/** Starts many processes, or waits for what only time brings. The quick run leaves it out. */
+const SLOW = ['test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mail/{outbox,restarts}.test.ts'];
+/** Does not speak to the database, or only to SQLite: a second run on PostgreSQL proves nothing more. */
+const ONLY_SQLITE = [
+  'test/core/**', 'test/sqlite/**', 'test/store/{sqlite,drafts}.test.ts', 'test/mail/{restarts,templates}.test.ts',
+  'test/{cli,client,config,log-output,secrets}.test.ts', 'test/faults/secrecy.test.ts',
+];
 
-/** What speaks to a database runs on both; the rest once. */
-const ON_BOTH = ['test/{accounts,sessions,logout,access-tokens,cookies,problems,rate-limits,logs,http,json-body,origins,docs,documents,metrics,throttle,devices,passwords,old-hashes,cli-users,password-resets,email-verifications,profiles,enumeration,link-pages}.test.ts', 'test/faults/{races,crash,resets}.test.ts', 'test/store/{store,throttles}.test.ts', 'test/mail/{delivery,outbox,safety}.test.ts'];
-
-export default defineConfig({
+const project = (name: string, include: string[], exclude: string[] = [], globalSetup: string[] = []) => ({
   test: {
-    projects: [
-      { test: { ...shared, name: 'sqlite', include: ['test/**/*.test.ts'], exclude: ['test/postgres/**'] } },
-      postgresPrograms()
-        ? { test: { ...shared, name: 'postgres', include: [...ON_BOTH, 'test/postgres/**/*.test.ts'], exclude: ['test/postgres/missing.test.ts'], globalSetup: 'test/support/postgres-project.ts' } }
-        : { test: { ...shared, name: 'postgres', include: ['test/postgres/missing.test.ts'] } },
-    ],
+    name, include, exclude, globalSetup,
+    maxWorkers: 2, // most of the time goes by in waiting for processes
+    isolate: false, // one app and one database per test is isolation enough
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
+  },
+});
+
+const onPostgres = () => (postgresPrograms() === null
+  ? project('postgres', ['test/postgres/missing.test.ts'])
+  : project('postgres', EVERYTHING,
+    ['test/postgres/missing.test.ts', ...NEEDS_PROGRAMS, ...TIMING, ...ONLY_SQLITE], ['test/support/postgres-project.ts']));
+
+export default defineConfig(({ mode }) => ({
+  test: {
+    projects: process.env.TIMING
+      ? [project('timing', TIMING)]
+      : [
+        project('sqlite', EVERYTHING,
+          [...NEEDS_POSTGRES, ...NEEDS_PROGRAMS, ...TIMING, ...(mode === 'quick' ? SLOW : [])]),
+        project('programs', NEEDS_PROGRAMS),
+        onPostgres(),
+      ],
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],
@@ -30,4 +51,4 @@ export default defineConfig({
       thresholds: { 'src/core/**': { lines: 100 }, 'src/store/**': { lines: 100 } },
     },
   },
-});
+}));
