@@ -16,6 +16,7 @@ import origins from './plugins/origins.ts';
 import problems, { answerClientError, answerFrameworkError } from './plugins/problems.ts';
 import rateLimits from './plugins/rate-limits.ts';
 import refreshCookies from './plugins/refresh-cookies.ts';
+import repeats from './plugins/repeats.ts';
 import requestLog from './plugins/request-log.ts';
 import routing, { routeMethods } from './plugins/routing.ts';
 import securityHeaders from './plugins/security-headers.ts';
@@ -74,6 +75,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
   await app.register(mail, { printMail });
   await app.register(cookies);
   await app.register(refreshCookies);
+  await app.register(repeats);
   await app.register(deviceCookies);
   await app.register(accessTokens);
   await app.register(routeMethods);

@@ -11,6 +11,8 @@ export type DerivedKeys = {
   id: string;
   /** from which refresh tokens are derived */
   chainKey: KeyObject;
+  /** makes the MAC by which a refresh token is recognised */
+  tokenKey: KeyObject;
   /** from which the tokens of links in mails are derived */
   linkKey: KeyObject;
   /** signs the device cookie */
@@ -79,7 +81,10 @@ function keyId(secret: string): string {
 
 function deriveKeys(secret: string): DerivedKeys {
   const key = (label: string) => createSecretKey(derive(secret, label, 32));
-  return { id: keyId(secret), chainKey: key('refresh chain'), linkKey: key('mail link'), deviceKey: key('device cookie'), throttleKey: key('throttle') };
+  return {
+    id: keyId(secret), chainKey: key('refresh chain'), tokenKey: key('refresh token'), linkKey: key('mail link'),
+    deviceKey: key('device cookie'), throttleKey: key('throttle'),
+  };
 }
 
 function hmacSigningKey(secret: string): SigningKey {

@@ -17,7 +17,7 @@ const BROWSER = ['/', '/client.js', '/demo', '/demo/demo.js', '/demo/demo.css'];
 /** Answered only when the server itself or the connection is at fault. */
 const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded'];
 /** Columns whose names are also those of fields that leave the server. */
-const PUBLIC_NAMES = ['id', 'email', 'username', 'roles', 'created_at', 'user_id', 'last_used_at', 'expires_at', 'ip'];
+const PUBLIC_NAMES = ['id', 'email', 'username', 'roles', 'created_at', 'user_id', 'last_used_at', 'expires_at', 'idle_expires_at', 'ip'];
 
 test('the document is valid OpenAPI 3.1, and its own examples keep to its schemas', async () => {
   const { document, operations, conforms } = await readDocument();

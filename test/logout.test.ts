@@ -48,15 +48,31 @@ describe('signing out', () => {
     expect(problemOf(await post('/auth/logout'))).toBe('401 token_missing');
   });
 
-  test('with a superseded token, however old, ends its session', async () => {
-    const { clock, post, get, register, refresh } = await startApp();
-    const { refreshToken, accessToken } = await register();
-    clock.now += 60_000;
+  test('with a token superseded within the grace counts for whatever scope was asked', async () => {
+    const { post, get, register, login, refresh, events } = await startApp();
+    const { refreshToken } = await register();
+    const other = await login();
     await refresh(refreshToken);
-    clock.now += 60_000;
-    await post('/auth/logout', { refresh_token: refreshToken });
-    expect((await get('/users/me', accessToken)).statusCode).toBe(401);
+    expect((await post('/auth/logout?scope=all', { refresh_token: refreshToken })).statusCode).toBe(200);
+    expect((await get('/users/me', other.accessToken)).statusCode).toBe(401);
+    expect(events()).not.toContain('refresh_token_reused');
   });
+
+  test.each(['current', 'others', 'all'])(
+    'with a token superseded past the grace is reuse: with scope=%s it ends its own session and no other', async (scope) => {
+      const { clock, post, get, register, login, refresh, events } = await startApp();
+      const { refreshToken, accessToken } = await register();
+      const other = await login();
+      await refresh(refreshToken);
+      clock.now += 31_000;
+      const answer = await post(`/auth/logout?scope=${scope}`, undefined, cookie(refreshToken));
+      expect(answer.json()).toEqual({ msg: 'logged out' });
+      expect((await get('/users/me', accessToken)).statusCode).toBe(401);
+      expect((await get('/users/me', other.accessToken)).statusCode).toBe(200);
+      expect(events()).toContain('refresh_token_reused');
+      expect(events()).not.toContain('signed_out');
+    },
+  );
 
   test('scope=others keeps this session and its cookie, scope=all ends every one, of this user only', async () => {
     const { post, get, register, login } = await startApp();

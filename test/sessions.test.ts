@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { hashToken, parseRefreshToken } from '../src/core/refresh-tokens.ts';
+import { formatRefreshToken, hashToken, nextToken, parseRefreshToken } from '../src/core/refresh-tokens.ts';
 import { bearer, cookieOf, DAY_MS, problemOf, startApp, temporaryFolder, type TestApp, tokensOf } from './support/app.ts';
 
 /** Refreshes so many times in a row, the given time apart; yields every token, the first one included. */
@@ -13,7 +13,7 @@ async function rotate({ refresh, clock }: TestApp, first: string, times: number,
 }
 
 function withSecretChanged(token: string): string {
-  const at = token.length - 20;
+  const at = token.lastIndexOf('.') - 20;
   return token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
 }
 
@@ -120,11 +120,59 @@ describe('a superseded token', () => {
     expect(problemOf(await test.refresh(tokens.at(-1)!))).toBe('401 session_ended');
   });
 
-  test('of an earlier burst ends its session, though the last rotation is recent', async () => {
+  test('is reuse though a thief has refreshed more often than once a grace ever since', async () => {
+    const test = await startApp();
+    const { refreshToken: stolen } = await test.register();
+    const thief = await rotate(test, stolen, 1, 35_000);
+    await rotate(test, thief[1]!, 6, 25_000); // two minutes and a half: five graces
+    const answer = await test.refresh(stolen);
+    expect(problemOf(answer)).toBe('401 refresh_token_reused');
+    expect(test.events().filter((event) => event?.startsWith('refresh_token'))).toEqual(['refresh_token_reused']);
+  });
+
+  test.each([29_999, 15_000, 7_000, 1_000])('is excused within the grace, and never after four graces, in a session refreshed every %i ms', async (apart) => {
     const test = await startApp();
     const { refreshToken } = await test.register();
-    await rotate(test, refreshToken, 3, 60_000);
+    const tokens = await rotate(test, refreshToken, Math.ceil(200_000 / apart), apart);
+    const ageOf = (index: number) => (tokens.length - 2 - index) * apart; // how long ago its child took its place
+    const excused = tokens.findLastIndex((_token, index) => ageOf(index) > 120_000);
+    expect(problemOf(await test.refresh(tokens[tokens.findIndex((_token, index) => ageOf(index) <= 30_000)]!))).toBe('200');
+    expect(problemOf(await test.refresh(tokens[excused]!))).toBe('401 refresh_token_reused');
+  });
+
+  test('is reuse however many generations it is behind', async () => {
+    const test = await startApp({ REFRESH_GRACE_SECONDS: '2', RATE_LIMIT_ENABLED: 'false' });
+    const { refreshToken } = await test.register();
+    await rotate(test, refreshToken, 5_100, 10);
     expect(problemOf(await test.refresh(refreshToken))).toBe('401 refresh_token_reused');
+  });
+
+  test('is reuse after more rotations within the grace than a request follows, so that nobody can outrun the detection', async () => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    await rotate(test, refreshToken, 1_001, 1);
+    expect(problemOf(await test.refresh(refreshToken))).toBe('401 refresh_token_reused');
+  });
+
+  test('is not excused by a clock that was set back', async () => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    await rotate(test, refreshToken, 1);
+    test.clock.now -= 3_600_000;
+    expect(problemOf(await test.refresh(refreshToken))).toBe('401 refresh_token_reused');
+  });
+
+  test('is counted for each session, and each repeat is logged with both addresses', async () => {
+    const { app, register, login, refresh, logLines } = await startApp();
+    const john = await register();
+    const phone = await login();
+    for (const { refreshToken } of [john, phone]) await refresh(refreshToken);
+    for (let time = 0; time < 3; time += 1) await refresh(john.refreshToken);
+    await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refresh_token: phone.refreshToken }, remoteAddress: '192.0.2.7' });
+    const lines = logLines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ event }) => event === 'refresh_token_repeated');
+    const { sessionId } = parseRefreshToken(phone.refreshToken)!;
+    expect(lines.map(({ repeats }) => repeats)).toEqual([1, 2, 3, 1]);
+    expect(lines.at(-1)).toMatchObject({ user_id: john.userId, session_id: sessionId, session_ip: '127.0.0.1', ip: '192.0.2.7' });
   });
 
   test('in the strict mode ends its session even in the same millisecond', async () => {
@@ -140,6 +188,8 @@ describe('a forgery', () => {
   test.each([
     ['a wrong secret of the current generation', (token: string) => withSecretChanged(token)],
     ['a wrong secret of an older generation', (token: string) => withSecretChanged(token.replace(/\.2\./, '.1.'))],
+    ['a wrong MAC', (token: string) => token.replace(/.{22}$/, 'A'.repeat(22))],
+    ['no MAC', (token: string) => token.replace(/\..{22}$/, '')],
     ['a generation that is yet to come', (token: string) => token.replace(/\.2\./, '.3.')],
     ['the current secret under an older generation', (token: string) => token.replace(/\.2\./, '.1.')],
     ['another spelling of the same bytes', (token: string) => `${token.slice(0, -1)}${String.fromCharCode(token.charCodeAt(token.length - 1) + 1)}`],
@@ -159,6 +209,26 @@ describe('a forgery', () => {
     expect((await test.refresh(genuine)).statusCode).toBe(200);
   });
 
+  test('is refused before any look-up, and the log says which session it names', async () => {
+    const { app, register, refresh, logLines } = await startApp();
+    const { refreshToken } = await register();
+    app.store.sessions.rotate = app.store.sessions.find = () => { throw new Error('a look-up'); };
+    logLines.length = 0;
+    expect(problemOf(await refresh(withSecretChanged(refreshToken)))).toBe('401 refresh_token_invalid');
+    const { sessionId } = parseRefreshToken(refreshToken)!;
+    expect(JSON.parse(logLines[0]!)).toMatchObject({ event: 'refresh_token_refused', reason: 'forged', session_id: sessionId, user_id: null });
+  });
+
+  test.each([['older', 0], ['current', 2]])('made with a stolen key for the %s generation is refused, and ends nothing', async (_name, generation) => {
+    const test = await startApp();
+    const { refreshToken } = await test.register();
+    const current = (await rotate(test, refreshToken, 2, 1_000)).at(-1)!;
+    const made = { ...parseRefreshToken(current)!, generation, secret: Buffer.alloc(32, 1) };
+    const forged = formatRefreshToken(test.app.config.secrets.derivedKeys[0], made);
+    expect(problemOf(await test.refresh(forged))).toBe('401 refresh_token_invalid');
+    expect((await test.refresh(current)).statusCode).toBe(200);
+  });
+
   test('with the id of a session that does not exist is refused', async () => {
     const { register, refresh } = await startApp();
     const { refreshToken } = await register();
@@ -167,7 +237,30 @@ describe('a forgery', () => {
   });
 });
 
-test('a session whose key was taken out of SECRET_KEY is over in every respect, and its cookie is cleared', async () => {
+test('a genuine token ahead of its row, after a database lost commits, is refused, logged, and ends nothing', async () => {
+  const { app, register, refresh, logLines } = await startApp();
+  const { refreshToken, userId } = await register();
+  const [key] = app.config.secrets.derivedKeys;
+  const token = parseRefreshToken(refreshToken)!;
+  const ahead = formatRefreshToken(key, nextToken(key.chainKey, nextToken(key.chainKey, token)));
+  logLines.length = 0;
+  expect(problemOf(await refresh(ahead))).toBe('401 refresh_token_invalid');
+  const about = { reason: 'ahead', session_id: token.sessionId, user_id: userId };
+  expect(JSON.parse(logLines[0]!)).toMatchObject({ event: 'refresh_token_refused', ...about });
+  expect((await refresh(refreshToken)).statusCode).toBe(200);
+});
+
+test('the token of a session that is over is logged with its session and user', async () => {
+  const { register, post, refresh, logLines } = await startApp();
+  const { refreshToken, userId } = await register();
+  await post('/auth/logout', { refresh_token: refreshToken });
+  logLines.length = 0;
+  expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+  const about = { user_id: userId, session_id: parseRefreshToken(refreshToken)!.sessionId };
+  expect(JSON.parse(logLines[0]!)).toMatchObject({ event: 'refresh_token_dead', ...about });
+});
+
+test('a session whose key this copy of the server does not know is refused, and its cookie is not cleared', async () => {
   const folder = temporaryFolder();
   const [oldKey, newKey] = ['Zmlyc3Qta2V5LW9mLXRoZS10ZXN0LTEyMzQ1Njc4OTA', 'c2Vjb25kLWtleS1vZi10aGUtdGVzdC0xMjM0NTY3ODk'] as const;
   const before = await startApp({ DATA_DIR: folder, SECRET_KEY: oldKey });
@@ -178,11 +271,11 @@ test('a session whose key was taken out of SECRET_KEY is over in every respect, 
   expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(200);
   expect(problemOf(await after.get('/users/me', rotated.accessToken))).toBe('401 access_token_invalid');
   const answer = await after.post('/auth/refresh', undefined, { cookie: `refresh_token=${rotated.refreshToken}` });
-  expect([problemOf(answer), cookieOf(answer)?.value]).toEqual(['401 session_ended', '']);
+  expect([problemOf(answer), cookieOf(answer)]).toEqual(['401 refresh_token_invalid', undefined]);
   const { accessToken } = await after.login();
   expect((await after.get('/auth/sessions', accessToken)).json<{ sessions: unknown[] }>().sessions).toHaveLength(1);
   expect((await after.post('/auth/logout', { refresh_token: rotated.refreshToken })).statusCode).toBe(200);
-  expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(401);
+  expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(200); // that sign-out was told nothing it could read
 });
 
 describe('the list of sessions', () => {
@@ -196,7 +289,7 @@ describe('the list of sessions', () => {
     expect(sessions.filter(({ current }) => current)).toHaveLength(1);
     expect(sessions.map(({ device }) => String(device).length).sort((a, b) => b - a)[0]).toBe(256);
     for (const session of sessions) {
-      expect(Object.keys(session).sort()).toEqual(['address', 'created_at', 'current', 'device', 'expires_at', 'id', 'last_used_at']);
+      expect(Object.keys(session).sort()).toEqual(['address', 'created_at', 'current', 'device', 'expires_at', 'id', 'idle_expires_at', 'last_used_at']);
     }
   });
 

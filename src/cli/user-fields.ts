@@ -46,6 +46,8 @@ function makeUser(fields: Record<string, unknown>, now: number): User {
     emailVerifiedAt,
     passwordChangedAt: createdAt,
     createdAt,
+    lastSignedInAt: null,
+    verifyBy: null,
   };
 }
 

@@ -1,12 +1,19 @@
-import { createHash, createHmac, type KeyObject, randomBytes } from 'node:crypto';
+import { createHmac, hash, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { DerivedKeys } from '../secrets.ts';
 
-/** A refresh token, taken apart: `rt1.<session id>.<generation>.<secret>`. */
+/** A refresh token, taken apart: `rt1.<session id>.<generation>.<secret>.<MAC>`. */
 export type RefreshToken = { sessionId: string; generation: number; secret: Buffer };
+/** A token whose MAC is right, and the key that its session belongs to. */
+export type GenuineToken = { token: RefreshToken; key: DerivedKeys };
 
-const FORMAT = /^rt1\.([\w-]{22})\.(0|[1-9]\d{0,9})\.([\w-]{43})$/;
+const FORMAT = /^rt1\.([\w-]{22})\.(0|[1-9]\d{0,9})\.([\w-]{43})\.([\w-]{22})$/;
+const MAC_BYTES = 16;
 
-/** How far a superseded token is followed to the current one: a refresh every nine minutes for 30 days, 12 ms of work. */
-export const MAX_ANCESTRY = 5_000;
+/**
+ * How many generations a superseded token is followed to the current one: 2 ms of work. A session that rotates more often
+ * within two windows is no browser's, and a token that is further behind counts as reuse.
+ */
+export const MAX_STEPS = 1_000;
 
 /** 128 random bits, base64url; unlike a UUID wholly random (ASVS 7.2.3, 11.5.1). */
 export function randomId(): string {
@@ -18,26 +25,40 @@ export function randomSecret(): Buffer {
   return randomBytes(32);
 }
 
-/** Reads a token, or yields null when it is not one, in its one canonical spelling. */
-export function parseRefreshToken(token: string): RefreshToken | null {
-  const [, sessionId, generation, secret] = FORMAT.exec(token) ?? [];
-  if (!sessionId || !generation || !secret) return null;
-  const bytes = Buffer.from(secret, 'base64url');
-  if (bytes.toString('base64url') !== secret) return null;
-  return { sessionId, generation: Number(generation), secret: bytes };
-}
-
-/** Writes a token; the inverse of parseRefreshToken. */
-export function formatRefreshToken({ sessionId, generation, secret }: RefreshToken): string {
-  return `rt1.${sessionId}.${generation}.${secret.toString('base64url')}`;
+/** Takes a token apart, without a look at its MAC. Returns null for what is no token in its one canonical spelling. */
+export function parseRefreshToken(text: string): (RefreshToken & { mac: Buffer }) | null {
+  const [, sessionId, generation, secretText, macText] = FORMAT.exec(text) ?? [];
+  if (!sessionId || !generation || !secretText || !macText) return null;
+  const secret = Buffer.from(secretText, 'base64url');
+  const mac = Buffer.from(macText, 'base64url');
+  if (secret.toString('base64url') !== secretText || mac.toString('base64url') !== macText) return null;
+  return { sessionId, generation: Number(generation), secret, mac };
 }
 
 /**
- * What the store keeps of a token: SHA-256 of its one spelling, base64url, so that session and generation are part of
- * what is compared. Its secret has 256 bits: no salt and no slow hash are needed (ASVS 6.5.2).
+ * Returns the token if Keyturn issued it under one of the keys, and that key; null for everything else, after one HMAC for
+ * each key and before any look-up. The MAC only recognises a token. What accepts it is the hash in the session's row, so
+ * that the key alone makes no session.
+ */
+export function recognizeToken(keys: readonly DerivedKeys[], text: string): GenuineToken | null {
+  const parsed = parseRefreshToken(text);
+  if (!parsed) return null;
+  const { mac, ...token } = parsed;
+  const key = keys.find(({ tokenKey }) => timingSafeEqual(macOf(tokenKey, token), mac));
+  return key ? { token, key } : null;
+}
+
+/** Writes a token with its MAC. */
+export function formatRefreshToken({ tokenKey }: Pick<DerivedKeys, 'tokenKey'>, token: RefreshToken): string {
+  return `${chainText(token)}.${macOf(tokenKey, token).toString('base64url')}`;
+}
+
+/**
+ * What the store keeps of a token: SHA-256 of its text up to the MAC, base64url, so that session and generation are part of
+ * what is compared. Its secret has 256 bits, so it needs no salt and no slow hash (ASVS 6.5.2).
  */
 export function hashToken(token: RefreshToken): string {
-  return createHash('sha256').update(formatRefreshToken(token)).digest('base64url');
+  return hash('sha256', chainText(token), 'base64url');
 }
 
 /** The one child of a token: HMAC-SHA-256 with the session's key, so that every racer can be handed the same one. */
@@ -46,14 +67,19 @@ export function nextToken(chainKey: KeyObject, { sessionId, generation, secret }
   return { sessionId, generation: generation + 1, secret: next };
 }
 
-/**
- * Follows a token forward to a generation. Only a token of this chain arrives at the current secret, so arriving there
- * proves that it is an ancestor. Null when the generation lies behind the token, or further ahead than MAX_ANCESTRY.
- */
+/** Follows a token forward to a later generation; null if that is more than MAX_STEPS ahead. */
 export function followTo(chainKey: KeyObject, token: RefreshToken, generation: number): RefreshToken | null {
-  const steps = generation - token.generation;
-  if (steps < 0 || steps > MAX_ANCESTRY) return null;
+  if (generation - token.generation > MAX_STEPS) return null;
   let current = token;
-  for (let step = 0; step < steps; step += 1) current = nextToken(chainKey, current);
+  while (current.generation < generation) current = nextToken(chainKey, current);
   return current;
+}
+
+function chainText({ sessionId, generation, secret }: RefreshToken): string {
+  return `rt1.${sessionId}.${generation}.${secret.toString('base64url')}`;
+}
+
+/** HMAC-SHA-256, cut to 128 bits (RFC 2104 §5). */
+function macOf(tokenKey: KeyObject, token: RefreshToken): Buffer {
+  return createHmac('sha256', tokenKey).update(chainText(token)).digest().subarray(0, MAC_BYTES);
 }

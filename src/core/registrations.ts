@@ -42,6 +42,8 @@ async function newUser(core: Core, { email, username, password }: Credentials): 
     emailVerifiedAt: null,
     passwordChangedAt: now,
     createdAt: now,
+    lastSignedInAt: null,
+    verifyBy: null,
   };
 }
 

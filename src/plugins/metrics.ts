@@ -2,7 +2,7 @@ import fp from 'fastify-plugin';
 
 /** What can be counted, if anybody counts. */
 export type Metrics = {
-  refreshToken: Record<'repeated' | 'reused', Count>;
+  refreshToken: Record<'repeated' | 'repeatedOften' | 'reused', Count>;
   rateLimited: Count;
   rateLimitFallbacks: Count;
   logins: Count;
@@ -12,7 +12,10 @@ export type Metrics = {
 type Count = { inc: (labels?: { outcome: string }) => void };
 
 const none = { inc: () => undefined, set: () => undefined };
-const NONE: Metrics = { refreshToken: { repeated: none, reused: none }, rateLimited: none, rateLimitFallbacks: none, logins: none, mails: none, redisUp: none };
+const NONE: Metrics = {
+  refreshToken: { repeated: none, repeatedOften: none, reused: none },
+  rateLimited: none, rateLimitFallbacks: none, logins: none, mails: none, redisUp: none,
+};
 
 /** With METRICS_PORT counts what happens and serves it to Prometheus, on that port and nowhere else (ASVS 13.4.5). */
 export default fp(async (app) => {

@@ -21,6 +21,7 @@ export function createMetrics(registry: Registry, withRedis: boolean): Metrics {
   return {
     refreshToken: {
       repeated: counter('keyturn_refresh_token_repeated_total', 'Superseded refresh tokens presented within the grace, and answered'),
+      repeatedOften: counter('keyturn_refresh_token_repeated_often_total', 'Sessions whose superseded refresh tokens came back 20 times within the grace'),
       reused: counter('keyturn_refresh_token_reused_total', 'Superseded refresh tokens presented past the grace; each ended its session'),
     },
     rateLimited: counter('keyturn_rate_limited_total', 'Requests refused by a rate limit'),

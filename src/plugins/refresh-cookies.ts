@@ -1,25 +1,34 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
+import { recognizeToken } from '../core/refresh-tokens.ts';
 
 const NAME = 'refresh_token';
-const MAX_COOKIES_TRIED = 3;
+/** Each costs a look-up. Nobody but an attacker has cookies of more sessions. */
+const MAX_SESSIONS_TRIED = 8;
 
-/** The refresh cookie. Its Max-Age runs to the absolute end of the session, so it shrinks with every refresh. */
+/** The refresh cookie. It lives as long as its token. */
 export default fp(async (app) => {
   let warned = false;
 
-  /** The newest generation first. */
   app.decorateRequest('refreshCookies', function refreshCookies(this: FastifyRequest): string[] {
-    const generation = (token: string) => Number(token.split('.')[2]) || 0;
-    return this.ownCookies(NAME).sort((a, b) => generation(b) - generation(a)).slice(0, MAX_COOKIES_TRIED);
+    const values = this.ownCookies(NAME);
+    if (values.length <= 1) return values;
+    const newest = new Map<string, { text: string; generation: number }>();
+    for (const text of values) {
+      const token = recognizeToken(app.config.secrets.derivedKeys, text)?.token;
+      if (!token || token.generation < (newest.get(token.sessionId)?.generation ?? 0)) continue;
+      newest.set(token.sessionId, { text, generation: token.generation });
+    }
+    const genuine = Array.from(newest.values(), ({ text }) => text);
+    return genuine.length > 0 ? genuine.slice(0, MAX_SESSIONS_TRIED) : values.slice(0, 1); // the one is refused, and logged
   });
 
-  app.decorateReply('setRefreshCookie', function setRefreshCookie(this: FastifyReply, token: string, sessionExpiresAt: number) {
+  app.decorateReply('setRefreshCookie', function setRefreshCookie(this: FastifyReply, token: string, expiresAt: number) {
     if (!this.request.isSecure() && !warned) {
       warned = true;
       app.log.warn({ event: 'insecure_cookie' }, 'the refresh cookie goes out without Secure, because this is plain http outside production');
     }
-    return this.setOwnCookie(NAME, token, Math.max(0, Math.floor((sessionExpiresAt - app.now()) / 1000)));
+    return this.setOwnCookie(NAME, token, Math.max(0, Math.floor((expiresAt - app.now()) / 1000)));
   });
 
   app.decorateReply('clearRefreshCookie', function clearRefreshCookie(this: FastifyReply) {
@@ -29,11 +38,15 @@ export default fp(async (app) => {
 
 declare module 'fastify' {
   interface FastifyRequest {
+    /**
+     * The refresh tokens of the request's cookies, the newest of each session. Invented cookies of the same name never hide
+     * a genuine one; where there is no genuine one, the first is returned, to be refused.
+     */
     refreshCookies(): string[];
   }
   interface FastifyReply {
-    /** @param sessionExpiresAt epoch milliseconds */
-    setRefreshCookie(token: string, sessionExpiresAt: number): FastifyReply;
+    /** @param expiresAt epoch milliseconds; the end of the token */
+    setRefreshCookie(token: string, expiresAt: number): FastifyReply;
     clearRefreshCookie(): FastifyReply;
   }
 }

@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyRequest } from 'fastify';
-import { endSession, findLiveSession, findSessionByToken, listSessions, logout, type RefreshResult, refreshSession } from '../core/sessions.ts';
+import { type RefreshResult, refreshSession, type Refused } from '../core/rotation.ts';
+import { endSession, findLiveSession, listSessions } from '../core/sessions.ts';
+import { findSessionToEnd, logout } from '../core/sign-outs.ts';
 import { bearerToken } from '../plugins/access-tokens.ts';
 import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
@@ -23,6 +25,7 @@ const Session = Type.Object({
   address: Type.String({ description: 'the IP address of the last refresh' }),
   created_at: Type.String({ format: 'date-time' }),
   last_used_at: Type.String({ format: 'date-time', description: 'the last refresh' }),
+  idle_expires_at: Type.String({ format: 'date-time', description: 'the end, unless the session is refreshed before' }),
   expires_at: Type.String({ format: 'date-time', description: 'the absolute end' }),
   current: Type.Boolean(),
 }, { additionalProperties: false });
@@ -30,7 +33,8 @@ const SessionList = Type.Object({ sessions: Type.Array(Session) }, { additionalP
 
 const exampleSession = {
   id: '1mB4kq2ZQyWc9nT8xJfRsg', device: 'Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0', address: '192.0.2.7',
-  created_at: '2026-01-31T09:30:00.000Z', last_used_at: '2026-02-01T17:45:12.000Z', expires_at: '2026-03-02T09:30:00.000Z', current: true,
+  created_at: '2026-01-31T09:30:00.000Z', last_used_at: '2026-02-01T17:45:12.000Z', idle_expires_at: '2026-02-08T17:45:12.000Z',
+  expires_at: '2026-03-02T09:30:00.000Z', current: true,
 };
 
 const refreshCredentials = [{ refreshCookie: [] }, { refreshToken: [] }];
@@ -65,22 +69,45 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
       return { msg: 'Token refreshed', ...answerTokens(app, request, reply, result.issued, byCookie) };
     }
-    if (result.outcome === 'unknown') throw problems.refreshTokenInvalid();
+    if (result.outcome === 'refused') throw problems.refreshTokenInvalid();
     if (byCookie) reply.clearRefreshCookie();
     throw result.outcome === 'reused' ? problems.refreshTokenReused() : problems.sessionEnded();
   });
 
-  /** Several cookies are each tried, the newest first, until one is good; if none is, the last finding counts. */
-  async function refreshFirst(request: FastifyRequest, tokens: string[]): Promise<RefreshResult> {
-    let result: RefreshResult = { outcome: 'unknown' };
-    for (const token of tokens) {
-      const next = await refreshSession(app, token, deviceOf(request));
-      logRefresh(request, next);
-      if (next.outcome === 'repeated' || next.outcome === 'reused') app.metrics.refreshToken[next.outcome].inc();
-      if (next.outcome === 'rotated' || next.outcome === 'repeated') return next;
-      if (next.outcome !== 'unknown') result = next;
+  /** The cookies of several sessions are each tried, until one is good; if none is, the last finding counts. */
+  async function refreshFirst(request: FastifyRequest, [first = '', ...others]: string[]): Promise<RefreshResult> {
+    let result = await refreshOne(request, first);
+    for (const token of others) {
+      if (result.outcome === 'rotated' || result.outcome === 'repeated') break;
+      const next = await refreshOne(request, token);
+      if (next.outcome !== 'refused') result = next;
     }
     return result;
+  }
+
+  async function refreshOne(request: FastifyRequest, token: string): Promise<RefreshResult> {
+    const result = await refreshSession(app, token, deviceOf(request));
+    if (result.outcome !== 'rotated') logUnrotated(request, result);
+    return result;
+  }
+
+  function logUnrotated(request: FastifyRequest, result: Exclude<RefreshResult, { outcome: 'rotated' }>): void {
+    if (result.outcome === 'refused') return logRefused(request, result.refused);
+    const { id, userId, ip } = result.session;
+    const about = { user_id: userId, session_id: id, session_ip: ip, ip: request.ip };
+    if (result.outcome === 'repeated') {
+      const repeats = app.countRepeat(id);
+      request.log.warn({ event: 'refresh_token_repeated', ...about, repeats }, 'a superseded refresh token came back within the grace');
+    } else if (result.outcome === 'reused') {
+      logReused(request, about);
+    } else {
+      request.log.info({ event: 'refresh_token_dead', ...about }, 'refused a refresh token whose session is over');
+    }
+  }
+
+  function logReused(request: FastifyRequest, about: object): void {
+    app.metrics.refreshToken.reused.inc();
+    request.log.warn({ event: 'refresh_token_reused', ...about }, 'a superseded refresh token came back after the grace: ended its session');
   }
 
   app.post('/auth/logout', {
@@ -111,11 +138,28 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const tokens = [...presentedTokens(request, request.body.refresh_token).tokens, ...request.refreshCookies()];
     const access = bearerToken(request);
     if (tokens.length === 0 && access === null) return null;
-    const byToken = await Promise.all([...new Set(tokens)].map((token) => findSessionByToken(app, token)));
+    const found = new Map<string, SessionState>();
+    for (const token of new Set(tokens)) {
+      const session = await sessionToEnd(request, token);
+      if (session) found.set(session.id, session);
+    }
     const claims = access && app.accessTokens.verify(access);
     const byAccess = claims ? (await findLiveSession(app, claims.sid))?.session : undefined;
-    const found: SessionState[] = [...byToken, byAccess].filter((session) => session != null);
-    return [...new Map(found.map((session) => [session.id, session])).values()];
+    if (byAccess) found.set(byAccess.id, byAccess);
+    return [...found.values()];
+  }
+
+  /** Null for a token that is refused, and for one that was reused: its session is over by then. */
+  async function sessionToEnd(request: FastifyRequest, token: string): Promise<SessionState | null> {
+    const result = await findSessionToEnd(app, token);
+    if (result.outcome === 'found') return result.session;
+    if (result.outcome === 'refused') {
+      logRefused(request, result.refused);
+    } else {
+      const { id, userId, ip } = result.session;
+      logReused(request, { user_id: userId, session_id: id, session_ip: ip, ip: request.ip });
+    }
+    return null;
   }
 
   app.get('/auth/sessions', {
@@ -156,14 +200,9 @@ function presentedTokens(request: FastifyRequest, inBody: string | undefined): {
   return explicit === undefined ? { tokens: request.refreshCookies(), byCookie: true } : { tokens: [explicit], byCookie: false };
 }
 
-function logRefresh(request: FastifyRequest, result: RefreshResult): void {
-  if (result.outcome === 'repeated' || result.outcome === 'reused') {
-    const { id, userId, ip } = result.session;
-    request.log.warn({ event: `refresh_token_${result.outcome}`, user_id: userId, session_id: id, session_ip: ip, ip: request.ip },
-      result.outcome === 'repeated' ? 'a superseded refresh token within the grace' : 'a superseded refresh token: ended its session');
-  } else if (result.outcome === 'unknown') {
-    request.log.warn({ event: 'refresh_token_refused', ip: request.ip }, 'an unknown refresh token');
-  }
+function logRefused(request: FastifyRequest, { reason, sessionId, userId }: Refused): void {
+  const about = { reason, user_id: userId, session_id: sessionId, ip: request.ip };
+  request.log.warn({ event: 'refresh_token_refused', ...about }, 'refused a refresh token');
 }
 
 function toSession(row: SessionRow, currentId: string) {
@@ -173,6 +212,7 @@ function toSession(row: SessionRow, currentId: string) {
     address: row.ip,
     created_at: new Date(row.createdAt).toISOString(),
     last_used_at: new Date(row.lastUsedAt).toISOString(),
+    idle_expires_at: new Date(row.idleExpiresAt).toISOString(),
     expires_at: new Date(row.expiresAt).toISOString(),
     current: row.id === currentId,
   };

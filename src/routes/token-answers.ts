@@ -29,7 +29,7 @@ export function answerSignIn(app: FastifyInstance, request: FastifyRequest, repl
  */
 export function answerTokens(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, issued: Issued, cameByCookie = false) {
   const { token, expiresInSeconds } = app.accessTokens.sign(issued);
-  reply.setRefreshCookie(issued.refreshToken, issued.sessionExpiresAt);
+  reply.setRefreshCookie(issued.refreshToken, issued.refreshTokenExpiresAt);
   const mode = app.config.refreshTokenInBody;
   const inBody = mode === 'always' || (mode === 'auto' && !cameByCookie && !isFromBrowser(request));
   return {

@@ -23,7 +23,9 @@ export function sessionStatements(db: Db) {
       userId: users.id,
       tokenHash: sql<string>`${at('tokenHash')}`.as('token_hash'),
       generation: sql<number>`0`.as('generation'),
-      burstGeneration: sql<number>`0`.as('burst_generation'),
+      windowStartedAt: sql<number>`${at('now')}`.as('window_started_at'),
+      windowGeneration: sql<number>`0`.as('window_generation'),
+      previousGeneration: sql<number>`0`.as('previous_generation'),
       rotatedAt: sql<number>`${at('now')}`.as('rotated_at'),
       idleExpiresAt: sql<number>`${at('idleExpiresAt')}`.as('idle_expires_at'),
       expiresAt: sql<number>`${at('expiresAt')}`.as('expires_at'),
@@ -37,10 +39,17 @@ export function sessionStatements(db: Db) {
     }).from(users).where(and(eq(users.id, at('userId')), eq(users.passwordHash, at('passwordHash')))).$dynamic()),
   ).returning({ id: sessions.id }));
 
+  // A rotation opens a new window when the current one began more than a grace ago. After a pause longer than the grace, both
+  // windows begin at the present generation. Distances count in either direction: a clock may be set back.
+  const paused = sql`abs(${at('now')} - ${sessions.rotatedAt}) > ${at('graceMs')}`;
+  const windowOver = sql`abs(${at('now')} - ${sessions.windowStartedAt}) > ${at('graceMs')}`;
   const rotate = db.prepare('rotate_session', (query) => query.update(sessions).set({
     tokenHash: sql`${at('nextHash')}`,
     generation: sql`${sessions.generation} + 1`,
-    burstGeneration: sql`CASE WHEN ${at('now')} - ${sessions.rotatedAt} > ${at('graceMs')} THEN ${sessions.generation} ELSE ${sessions.burstGeneration} END`,
+    windowStartedAt: sql`CASE WHEN ${paused} OR ${windowOver} THEN ${at('now')} ELSE ${sessions.windowStartedAt} END`,
+    windowGeneration: sql`CASE WHEN ${paused} OR ${windowOver} THEN ${sessions.generation} ELSE ${sessions.windowGeneration} END`,
+    previousGeneration: sql`CASE WHEN ${paused} THEN ${sessions.generation} WHEN ${windowOver} THEN ${sessions.windowGeneration}
+      ELSE ${sessions.previousGeneration} END`,
     rotatedAt: sql`${at('now')}`,
     lastUsedAt: sql`${at('now')}`,
     userAgent: sql`${at('userAgent')}`,

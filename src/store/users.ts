@@ -16,6 +16,7 @@ export function userStatements(db: Db) {
     id: at('id'), email: at('email'), username: at('username'), usernameKey: at('usernameKey'),
     passwordHash: at('passwordHash'), roles: at('roles'), emailVerifiedAt: at('emailVerifiedAt'),
     passwordChangedAt: at('passwordChangedAt'), createdAt: at('createdAt'),
+    lastSignedInAt: at('lastSignedInAt'), verifyBy: at('verifyBy'),
   }).onConflictDoNothing().returning({ id: users.id }));
 
   const byIdentifier = db.prepare('user_by_identifier', (query) => query.select().from(users)

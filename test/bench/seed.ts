@@ -18,20 +18,21 @@ export async function seed(env: Record<string, string>, password: string, users:
   const db = new Database(config.database.dialect === 'sqlite' ? config.database.path : join(config.dataDir, 'none'));
   db.pragma('synchronous = OFF');
   const insertUser = db.prepare(`INSERT INTO users (id, email, password_hash, roles, password_changed_at, created_at) VALUES (?, ?, ?, '', ?, ?)`);
-  const insertSession = db.prepare(`INSERT INTO sessions (id, user_id, token_hash, generation, burst_generation, rotated_at, idle_expires_at, expires_at, key_id, user_agent, ip, created_at, last_used_at)
-    VALUES (?, ?, ?, 0, 0, ?, ?, ?, ?, 'bench', '192.0.2.1', ?, ?)`);
+  const insertSession = db.prepare(`INSERT INTO sessions (id, user_id, token_hash, generation, window_started_at, window_generation, previous_generation, rotated_at,
+    idle_expires_at, expires_at, key_id, user_agent, ip, created_at, last_used_at)
+    VALUES (?, ?, ?, 0, ?, 0, 0, ?, ?, ?, ?, 'bench', '192.0.2.1', ?, ?)`);
   const sample = { emails: [] as string[], refreshTokens: [] as string[] };
   const now = Date.now() - 60_000;
-  const [{ id: keyId }] = config.secrets.derivedKeys;
+  const [key] = config.secrets.derivedKeys;
   const insert = (at: number) => {
     const userId = randomId();
     const email = `${randomId().toLowerCase()}.${at}@example.com`;
     const token = { sessionId: randomId(), generation: 0, secret: randomSecret() };
     insertUser.run(userId, email, passwordHash, now, now);
-    insertSession.run(token.sessionId, userId, hashToken(token), now, now + 7 * DAY_MS, now + 30 * DAY_MS, keyId, now, now);
+    insertSession.run(token.sessionId, userId, hashToken(token), now, now, now + 7 * DAY_MS, now + 30 * DAY_MS, key.id, now, now);
     if (at % Math.floor(users / wanted) !== 0 || sample.emails.length === wanted) return;
     sample.emails.push(email);
-    sample.refreshTokens.push(formatRefreshToken(token));
+    sample.refreshTokens.push(formatRefreshToken(key, token));
   };
   const progress = showProgress(process.stderr, Date.now);
   const onProgress = progress.begin(`seeding users`);

@@ -1,18 +1,46 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { followTo, formatRefreshToken, hashToken, MAX_ANCESTRY, nextToken, parseRefreshToken, randomId, randomSecret } from '../../src/core/refresh-tokens.ts';
+import {
+  followTo, formatRefreshToken, hashToken, MAX_STEPS, nextToken, parseRefreshToken, randomId, randomSecret, recognizeToken,
+} from '../../src/core/refresh-tokens.ts';
+import type { DerivedKeys } from '../../src/secrets.ts';
 
 const chainKey = createSecretKey(Buffer.alloc(32, 7));
+const keysOf = (id: string, byte: number) => ({ id, chainKey, tokenKey: createSecretKey(Buffer.alloc(32, byte)) }) as DerivedKeys;
+const [oldKeys, newKeys] = [keysOf('old', 9), keysOf('new', 10)];
 const first = { sessionId: 'AAAAAAAAAAAAAAAAAAAAAA', generation: 0, secret: Buffer.alloc(32, 1) };
+const CHAIN_TEXT = 'rt1.AAAAAAAAAAAAAAAAAAAAAA.0.AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE';
+const TEXT = formatRefreshToken(oldKeys, first);
 
 test('a token is written and read in one spelling', () => {
-  const text = 'rt1.AAAAAAAAAAAAAAAAAAAAAA.0.AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE';
-  expect(formatRefreshToken(first)).toBe(text);
-  expect(parseRefreshToken(text)).toEqual(first);
-  expect(parseRefreshToken(text.replace(/E$/, 'F'))).toBeNull();
+  expect(TEXT).toBe(`${CHAIN_TEXT}.${createHmac('sha256', oldKeys.tokenKey).update(CHAIN_TEXT).digest().subarray(0, 16).toString('base64url')}`);
+  expect(TEXT).toHaveLength(95);
+  expect(parseRefreshToken(TEXT)).toMatchObject(first);
+  for (const spelling of [`${TEXT}=`, ` ${TEXT}`, TEXT.replace('QE.', 'QF.'), TEXT.replace('.0.', '.00.'), CHAIN_TEXT, `${CHAIN_TEXT}.`]) {
+    expect(parseRefreshToken(spelling)).toBeNull();
+  }
 });
 
-test('the stored digest is the SHA-256 of the token, by a vector of another implementation', () => {
+test('the MAC has no spare bits: no other last character is read as the same token', () => {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+  const accepted = Array.from(alphabet).filter((last) => recognizeToken([oldKeys], TEXT.slice(0, -1) + last));
+  expect(accepted).toEqual([TEXT.at(-1)]);
+});
+
+test('a token is recognised under each key in the list, and under no other', () => {
+  expect(recognizeToken([oldKeys], TEXT)).toEqual({ token: first, key: oldKeys });
+  expect(recognizeToken([newKeys, oldKeys], TEXT)).toEqual({ token: first, key: oldKeys });
+  expect(recognizeToken([newKeys], TEXT)).toBeNull();
+});
+
+test('a token of which any part was changed is not recognised', () => {
+  const parts = TEXT.split('.');
+  for (const [at, other] of [[1, 'BAAAAAAAAAAAAAAAAAAAAA'], [2, '1'], [3, 'AgEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE'], [4, 'AAAAAAAAAAAAAAAAAAAAAA']] as const) {
+    expect(recognizeToken([oldKeys], parts.with(at, other).join('.'))).toBeNull();
+  }
+});
+
+test('the stored digest is the SHA-256 of the token up to its MAC, by a vector of another implementation', () => {
   expect(Buffer.from(hashToken(first), 'base64url').toString('hex')).toBe('71e8422e8c5172aa91de8a836c3dcc20eef857942844ede1e1fd3b34495c515d');
   expect(hashToken({ ...first, generation: 1 })).not.toBe(hashToken(first));
 });
@@ -31,13 +59,12 @@ test('the child needs the key, the session and the generation: changing one chan
   expect(nextToken(chainKey, { ...first, generation: 1 }).secret).not.toEqual(child);
 });
 
-test('an ancestor is followed to the current token, within the bound, and never backwards', () => {
+test('a token is followed forward by a bounded number of steps', () => {
   const third = nextToken(chainKey, nextToken(chainKey, nextToken(chainKey, first)));
   expect(followTo(chainKey, first, 3)).toEqual(third);
-  expect(followTo(chainKey, third, 3)).toEqual(third);
-  expect(followTo(chainKey, third, 2)).toBeNull();
-  expect(followTo(chainKey, first, MAX_ANCESTRY)?.generation).toBe(MAX_ANCESTRY);
-  expect(followTo(chainKey, first, MAX_ANCESTRY + 1)).toBeNull();
+  expect(followTo(chainKey, third, 3)).toBe(third);
+  expect(followTo(chainKey, first, MAX_STEPS)?.generation).toBe(MAX_STEPS);
+  expect(followTo(chainKey, first, MAX_STEPS + 1)).toBeNull();
 });
 
 test('ids have 128 random bits and secrets 256', () => {

@@ -25,8 +25,9 @@ async function seededSqlite(users: number) {
   await (await openDb({ dialect: 'sqlite', path })).close();
   const connection = new Database(path);
   const user = connection.prepare('INSERT INTO users (id, email, username, username_key, password_hash, roles, email_verified_at, password_changed_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
-  const session = connection.prepare(`INSERT INTO sessions (id, user_id, token_hash, generation, burst_generation, rotated_at, idle_expires_at, expires_at, revoked_at, revoked_reason, key_id, user_agent, ip, created_at, last_used_at)
-    VALUES (?, ?, ?, 3, 1, 1, 2, ${Number.MAX_SAFE_INTEGER}, ?, ?, 'key', ?, '::1', 1, 1)`);
+  const session = connection.prepare(`INSERT INTO sessions (id, user_id, token_hash, generation, window_started_at, window_generation, previous_generation, rotated_at,
+     idle_expires_at, expires_at, revoked_at, revoked_reason, key_id, user_agent, ip, created_at, last_used_at)
+    VALUES (?, ?, ?, 3, 1, 1, 0, 1, 2, ${Number.MAX_SAFE_INTEGER}, ?, ?, 'key', ?, '::1', 1, 1)`);
   connection.transaction(() => {
     for (let at = 0; at < users; at += 1) {
       const id = `${'aAzZ_-09'[at % 8]}${randomUUID()}`; // sorted differently by different collations

@@ -11,6 +11,7 @@ import { PASSWORD, problemOf, startApp, temporaryFolder } from '../support/app.t
 
 const user = (id: string) => ({
   id, email: `${id}@example.com`, username: null, usernameKey: null, passwordHash: 'x', roles: '', emailVerifiedAt: null, passwordChangedAt: 0, createdAt: 0,
+  lastSignedInAt: null, verifyBy: null,
 });
 
 async function open(path = join(temporaryFolder(), 'keyturn.db')) {

@@ -6,6 +6,7 @@ import { openTestStore } from '../support/store.ts';
 const NOW = 1_795_000_000_000;
 const user = (id: string, email: string | null = `${id}@example.com`) => ({
   id, email, username: null, usernameKey: null, passwordHash: `hash of ${id}`, roles: 'admin editor', emailVerifiedAt: null, passwordChangedAt: NOW, createdAt: NOW,
+  lastSignedInAt: null, verifyBy: null,
 });
 const session = (id: string, userId: string) => ({
   id, userId, passwordHash: `hash of ${userId}`, tokenHash: `${id}-0`, keyId: 'key', userAgent: 'Ünïcode 🦊', ip: '2001:db8::1', now: NOW, idleExpiresAt: NOW + 1000, expiresAt: NOW + 10_000,
@@ -26,7 +27,8 @@ test('what is written is read back whole', async () => {
   const { now, passwordHash, ...columns } = session('one', 'ada');
   expect(passwordHash).toBe(user('ada').passwordHash);
   expect((await store.sessions.find('one'))?.session).toEqual({
-    ...columns, generation: 0, burstGeneration: 0, rotatedAt: now, revokedAt: null, revokedReason: null, createdAt: now, lastUsedAt: now,
+    ...columns, generation: 0, windowStartedAt: now, windowGeneration: 0, previousGeneration: 0, rotatedAt: now,
+    revokedAt: null, revokedReason: null, createdAt: now, lastUsedAt: now,
   });
   expect(await store.users.find('nobody')).toBeUndefined();
   expect(await store.sessions.find('none')).toBeUndefined();
@@ -56,14 +58,23 @@ test('of rotations that race one gets the row, and the roles with it', async () 
   expect((await store.sessions.find('one'))?.session).toMatchObject({ generation: 1, tokenHash: 'one-1', userAgent: null, ip: '127.0.0.1' });
 });
 
-test('a burst begins with a rotation more than the grace after the last', async () => {
+test('a rotation opens a new window when the current one began more than a grace ago, and closes both after a pause', async () => {
   const store = await storeWithSession();
-  const bursts = [];
-  for (const [from, now] of [[0, NOW + 50], [1, NOW + 150], [2, NOW + 251], [3, NOW + 300]] as const) {
-    await store.sessions.rotate(rotation('one', from, now));
-    bursts.push((await store.sessions.find('one'))?.session.burstGeneration);
+  const seen = [];
+  const times = [50, 100, 101, 150, 201, 202, 301, 402, 403, 300, 301, 200];
+  for (const [from, after] of times.entries()) {
+    await store.sessions.rotate(rotation('one', from, NOW + after));
+    const { windowStartedAt, windowGeneration, previousGeneration } = (await store.sessions.find('one'))!.session;
+    seen.push([after, windowStartedAt - NOW, windowGeneration, previousGeneration]);
   }
-  expect(bursts).toEqual([0, 0, 2, 2]);
+  expect(seen).toEqual([
+    [50, 0, 0, 0], [100, 0, 0, 0], // the first window is a grace long
+    [101, 101, 2, 0], [150, 101, 2, 0], [201, 101, 2, 0], // the next one; what was superseded in the one before is excused
+    [202, 202, 5, 2], [301, 202, 5, 2],
+    [402, 402, 7, 7], [403, 402, 7, 7], // more than a grace without a rotation: nothing before it is excused
+    [300, 300, 9, 9], [301, 300, 9, 9], // the clock was set back by more than a grace: a pause
+    [200, 200, 11, 11],
+  ]);
 });
 
 test.each([

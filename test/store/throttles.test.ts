@@ -7,6 +7,7 @@ const NOW = 1_795_000_000_000;
 const POLICY = { free: 3, pauseMs: 1000, longestPauseMs: 5000, limit: 8, forgetMs: 100_000 };
 const user = (id: string, usernameKey: string | null = null) => ({
   id, email: `${id}@example.com`, username: usernameKey, usernameKey, passwordHash: `hash of ${id}`, roles: '', emailVerifiedAt: null, passwordChangedAt: NOW, createdAt: NOW,
+  lastSignedInAt: null, verifyBy: null,
 });
 
 test('attempts are counted; after the free ones each pause is twice the last, up to the longest, and at the limit there are no more', async () => {

@@ -1,3 +1,4 @@
+import { sql } from '../drizzle.ts';
 import { index, integer, primaryKey, sqliteTable, text } from '../drizzle-sqlite.ts';
 
 export const users = sqliteTable('users', {
@@ -12,7 +13,13 @@ export const users = sqliteTable('users', {
   emailVerifiedAt: integer('email_verified_at'),
   passwordChangedAt: integer('password_changed_at').notNull(),
   createdAt: integer('created_at').notNull(),
-});
+  /** the last sign-in; writing it is what makes a sign-in and a change of the password exclude each other */
+  lastSignedInAt: integer('last_signed_in_at'),
+  /** an account whose address is not verified by then is deleted; null: it stays */
+  verifyBy: integer('verify_by'),
+}, (table) => [
+  index('users_verify_by').on(table.verifyBy).where(sql`verify_by IS NOT NULL`),
+]);
 
 /** One row per sign-in, for its whole life; refreshing updates it. */
 export const sessions = sqliteTable('sessions', {
@@ -21,8 +28,13 @@ export const sessions = sqliteTable('sessions', {
   /** SHA-256 of the current token of the chain; the token itself is nowhere in the store */
   tokenHash: text('token_hash').notNull(),
   generation: integer('generation').notNull(),
-  /** the generation at which the current burst of rotations began */
-  burstGeneration: integer('burst_generation').notNull(),
+  /** when the current window of rotations began; a window is at least one grace long */
+  windowStartedAt: integer('window_started_at').notNull(),
+  /** the generation at which the current window began */
+  windowGeneration: integer('window_generation').notNull(),
+  /** the generation at which the window before the current one began */
+  previousGeneration: integer('previous_generation').notNull(),
+  /** when the current token took the place of the one before */
   rotatedAt: integer('rotated_at').notNull(),
   idleExpiresAt: integer('idle_expires_at').notNull(),
   expiresAt: integer('expires_at').notNull(),
@@ -35,6 +47,7 @@ export const sessions = sqliteTable('sessions', {
   lastUsedAt: integer('last_used_at').notNull(),
 }, (table) => [
   index('sessions_user_id').on(table.userId),
+  index('sessions_of_user').on(table.userId, table.createdAt, table.id).where(sql`revoked_at IS NULL`),
   index('sessions_expires_at').on(table.expiresAt),
 ]);
 
