@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
+import { isEmail } from './core/identifiers.ts';
 import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
@@ -57,7 +58,10 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
     return503OnClosing: false,
     clientErrorHandler: answerClientError,
     frameworkErrors: answerFrameworkError,
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true, validateSchema: !config.production } },
+    ajv: {
+      customOptions: { coerceTypes: false, removeAdditional: false, allErrors: true, verbose: true, validateSchema: !config.production },
+      onCreate: (ajv) => void ajv.addFormat('email', (text) => isEmail(text)),
+    },
     routerOptions: { ignoreTrailingSlash: true },
     ...(config.compatRoutes && { rewriteUrl: rewriteAlias }),
   }).withTypeProvider<TypeBoxTypeProvider>();

@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
 import { unescape } from 'node:querystring';
-import { isMailAddress } from './core/letters.ts';
+import { isEmail } from './core/identifiers.ts';
 import { ConfigError, type Environment } from './environment.ts';
 
 const MINUTE_MS = 60_000;
 const SMTP_TIMEOUT_MS = 10_000;
+/** An operator may send from a name without a dot, such as localhost. */
+const LOCAL_SENDER_LABELS = 1;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
 
 /** What mails are made of; `enabled` is false in production without SMTP_URL, and then nothing that needs one may be asked for. */
@@ -49,7 +51,7 @@ function parseSmtp(text: string) {
 function parseSender(text: string): { name: string; address: string } {
   const [, quoted, plain = '', inBrackets] = /^(?:"([^<>"\\\p{Cc}]*)"|([^<>"\\\p{Cc}]*))\s*<([^<>]+)>$/u.exec(text) ?? [];
   const address = inBrackets ?? text;
-  if (!isMailAddress(address)) throw new ConfigError('MAIL_FROM', 'must look like Example <no-reply@example.com>');
+  if (!isEmail(address, LOCAL_SENDER_LABELS)) throw new ConfigError('MAIL_FROM', 'must look like Example <no-reply@example.com>');
   return { name: (quoted ?? plain).trim(), address };
 }
 

@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
+import { MAX_EMAIL_LENGTH } from './core/identifiers.ts';
 import { MAX_PASSWORD_LENGTH } from './core/password-rules.ts';
 import { problems } from './problems.ts';
 import type { User as UserRow } from './store/users.ts';
@@ -7,7 +8,10 @@ const strict = { additionalProperties: false };
 /** Bounds the work before normalisation; the rule itself counts characters after it. */
 const MAX_PASSWORD_INPUT = 4 * MAX_PASSWORD_LENGTH;
 
-export const Email = Type.String({ format: 'email', maxLength: 254, description: 'compared without case' });
+export const Email = Type.String({
+  format: 'email', maxLength: MAX_EMAIL_LENGTH,
+  description: 'ASCII, at most 64 characters before the @, a domain with a dot; compared without case',
+});
 export const Username = Type.String({ pattern: '^[A-Za-z0-9_]+$', minLength: 1, maxLength: 64, description: 'letters, digits and _; compared without case' });
 export const Password = Type.String({ minLength: 1, maxLength: MAX_PASSWORD_INPUT });
 export const NewPassword = Type.String({

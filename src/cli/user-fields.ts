@@ -1,6 +1,6 @@
 import { FormatRegistry, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { normalizeEmail, usernameKey } from '../core/identifiers.ts';
+import { isEmail, normalizeEmail, usernameKey } from '../core/identifiers.ts';
 import { findHashFault } from '../core/old-hashes.ts';
 import { randomId } from '../core/refresh-tokens.ts';
 import { Email, Username } from '../schemas.ts';
@@ -13,9 +13,7 @@ const SECONDS_BELOW = 100_000_000_000;
 const DAY_MS = 86_400_000;
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))? ?(Z|[+-]\d\d(?::?\d\d)?)?)?$/i;
 
-/** The same rule as the server's validator has, ajv-formats. */
-FormatRegistry.Set('email', (text) =>
-  /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/i.test(text));
+FormatRegistry.Set('email', (text) => isEmail(text));
 
 class Fault extends Error {}
 
@@ -66,17 +64,21 @@ function toHash(value: unknown): string {
 
 /** A list, or text in which spaces or commas are between the roles. */
 function toRoles(value: unknown): string {
-  const roles: unknown[] = typeof value === 'string' ? value.split(/[\s,]+/).filter(Boolean) : Array.isArray(value) ? value : [null];
-  const text = [...new Set(roles)].join(' ');
-  if (!roles.every((role) => typeof role === 'string' && ROLE.test(role)) || text.length > MAX_ROLES_LENGTH) {
+  const roles: unknown = typeof value === 'string' ? value.split(/[\s,]+/).filter(Boolean) : value;
+  const text = isRoles(roles) ? [...new Set(roles)].join(' ') : null;
+  if (text === null || text.length > MAX_ROLES_LENGTH) {
     throw new Fault(`roles: must be a list of names of letters, digits, _ . : and -, of ${MAX_ROLES_LENGTH} characters at most`);
   }
   return text;
 }
 
+function isRoles(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((role) => typeof role === 'string' && ROLE.test(role));
+}
+
 /** Since when the address is verified: yes means now. */
 function toVerified(value: unknown, now: number): number | null {
-  const word = String(value).toLowerCase();
+  const word = typeof value === 'object' ? '' : String(value).toLowerCase();
   if (['false', 'f', 'no', '0'].includes(word)) return null;
   return ['true', 't', 'yes', '1'].includes(word) ? now : toTime('email_verified', value, now);
 }

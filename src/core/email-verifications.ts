@@ -1,7 +1,7 @@
 import type { Step } from '../store/db.ts';
 import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
-import { normalizeEmail } from './identifiers.ts';
+import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox, findLink, newLink, tellOwner } from './link-mails.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
@@ -26,7 +26,7 @@ export async function verifyEmail(core: Core, token: string, device: MarkedDevic
   const changed = email !== user.email;
   const now = core.now();
   const rows = await core.store.transact([
-    core.store.users.verifyEmail({ id: user.id, email, now }),
+    core.store.users.verifyEmail({ id: user.id, email, usernameKey: user.username && usernameKey(user.username), now }),
     core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'verify_email', now),
     ...forgetAttempts(core, { ...user, email }),
     ...(changed ? [core.store.oneTimeTokens.revokeAll(user.id), ...(await tellOwner(core, user, { template: 'email_changed', newEmail: email }, device))] : []),

@@ -27,12 +27,6 @@ export const TEMPLATES: Record<TemplateName, { placeholders: string[]; page?: st
 };
 
 const PLACEHOLDER = /\{\{ *([a-z_]+) *\}\}/g;
-const ADDRESS = /^[^\s\p{Cc}<>()[\]\\,;:"@]+@[^\s\p{Cc}<>()[\]\\,;:"@]+$/u;
-
-/** One mail address and nothing else: no name, no list, no line break (ASVS 1.3.11). */
-export function isMailAddress(text: string): boolean {
-  return ADDRESS.test(text);
-}
 
 /** Why a part of a template will not do, worded for its author, or null. A link has no place in a subject: those end up in logs. */
 export function findTemplateFault(name: TemplateName, part: keyof Template, source: string): string | null {

@@ -1,6 +1,6 @@
 import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
-import { normalizeEmail } from './identifiers.ts';
+import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { findLink, newLink } from './link-mails.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
@@ -50,7 +50,7 @@ async function useLink(core: Core, token: string, user: User, newHash: string): 
   const rows = await core.store.transact([
     core.store.users.replacePasswordHash({ id, oldHash: passwordHash, newHash, changedAt: now }),
     core.store.sessions.revokeAll({ userId: id, reason: 'password_reset', now }),
-    core.store.users.verifyEmail({ id, email, now }),
+    core.store.users.verifyEmail({ id, email, usernameKey: user.username && usernameKey(user.username), now }),
     core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'reset_password', now),
     core.store.oneTimeTokens.revokeAll(id),
     ...forgetAttempts(core, user),

@@ -1,6 +1,7 @@
 import type { Mail } from '../store/mails.ts';
 import type { Core } from './core.ts';
-import { composeLetter, isMailAddress, type Letter, type Templates } from './letters.ts';
+import { isEmail } from './identifiers.ts';
+import { composeLetter, type Letter, type Templates } from './letters.ts';
 
 /** For so long a claimed mail is nobody else's; sending one takes less. */
 export const LEASE_MS = 5 * 60_000;
@@ -90,7 +91,7 @@ async function deliverMail(core: Core, world: World, mail: Mail): Promise<void> 
   };
   if (mail.template === 'decoy') return remove();
   if (core.now() >= mail.expiresAt) return giveUp('expired');
-  if (!isMailAddress(mail.recipient)) return giveUp('address_invalid');
+  if (!isEmail(mail.recipient)) return giveUp('address_invalid');
   const result = await send(core, world, mail);
   if (result.outcome === 'sent') {
     world.report({ mail, outcome: 'sent' });

@@ -35,12 +35,12 @@ export function userStatements(db: Db) {
   const rename = db.prepare('rename_user', (query) => query.update(users)
     .set({ username: sql`${at('username')}`, usernameKey: sql`${at('usernameKey')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
-  const isHeld = sql`EXISTS (SELECT 1 FROM users AS holder WHERE holder.username_key = lower(users.username))`;
+  const isHeld = sql`EXISTS (SELECT 1 FROM users AS holder WHERE holder.username_key = ${at('usernameKey')})`;
   const verifyEmail = db.prepare('verify_email', (query) => query.update(users).set({
     email: sql`${at('email')}`,
     emailVerifiedAt: sql`${at('now')}`,
     username: sql`CASE WHEN ${users.usernameKey} IS NULL AND ${isHeld} THEN NULL ELSE ${users.username} END`,
-    usernameKey: sql`COALESCE(${users.usernameKey}, CASE WHEN NOT ${isHeld} THEN lower(${users.username}) END)`,
+    usernameKey: sql`COALESCE(${users.usernameKey}, CASE WHEN NOT ${isHeld} THEN ${at('usernameKey')} END)`,
   }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
   const remove = db.prepare('delete_user', (query) => query.delete(users)
@@ -69,9 +69,10 @@ export function userStatements(db: Db) {
 
     /**
      * Gives the user the address, verified, unless another has it; then the transaction is undone. A username without a key
-     * was only asked for until now: the user gets it as well, or none if another has it meanwhile.
+     * was only asked for until now: the user gets it as well, or none if another has it meanwhile. `usernameKey` is the key of
+     * the user's username; the database does not make it, because its lower() depends on its locale.
      */
-    verifyEmail: (change: { id: string; email: string; now: number }): Step => ({ statement: verifyEmail, values: change, must: true }),
+    verifyEmail: (change: { id: string; email: string; usernameKey: string | null; now: number }): Step => ({ statement: verifyEmail, values: change, must: true }),
 
     /** Deletes the user with sessions and tokens, if the password hash is still the one that was verified; otherwise the transaction is undone. */
     remove: (user: { id: string; passwordHash: string }): Step => ({ statement: remove, values: user, must: true }),

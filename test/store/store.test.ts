@@ -136,7 +136,7 @@ test('only sessions past their absolute end are purged', async () => {
 test('a change to an identifier that another account has is undone, alone and among other steps', async () => {
   const store = await openTestStore();
   for (const id of ['ada', 'bob']) await store.transact([store.users.insert(user(id))]);
-  const taking = store.users.verifyEmail({ id: 'bob', email: 'ada@example.com', now: NOW });
+  const taking = store.users.verifyEmail({ id: 'bob', email: 'ada@example.com', usernameKey: null, now: NOW });
   expect(await store.transact([taking])).toBeNull();
   expect(await store.transact([store.users.rename({ id: 'bob', username: 'Bob', usernameKey: 'bob' }), taking])).toBeNull();
   expect(await store.users.find('bob')).toEqual(user('bob'));
