@@ -215,6 +215,21 @@ describe('changing the password', () => {
     expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(200);
   });
 
+  test('needs another password than the old one, however a keyboard composes it, and changes nothing otherwise', async () => {
+    const { post, get, register, login, mails, events } = await startApp();
+    const OLD = 'café au lait, please';
+    const here = await register('john@example.com', OLD);
+    const there = await login('john@example.com', OLD);
+    await mails();
+    for (const same of [OLD, OLD.normalize('NFD')]) {
+      const answer = await post('/auth/change-password', change(OLD, same), bearer(here.accessToken));
+      expect(answer.json()).toMatchObject({ status: 422, errors: [{ pointer: '/new_password', detail: 'must not be the old password' }] });
+    }
+    expect((await get('/users/me', there.accessToken)).statusCode).toBe(200);
+    expect(await mails()).toEqual([]);
+    expect(events()).not.toContain('password_changed');
+  });
+
   test('many at once: one new password counts', async () => {
     const { post, register } = await startApp();
     const here = await register();

@@ -78,7 +78,8 @@ function isRoles(value: unknown): value is string[] {
 
 /** Since when the address is verified: yes means now. */
 function toVerified(value: unknown, now: number): number | null {
-  const word = typeof value === 'object' ? '' : String(value).toLowerCase();
+  const isPlain = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+  const word = isPlain ? String(value).toLowerCase() : '';
   if (['false', 'f', 'no', '0'].includes(word)) return null;
   return ['true', 't', 'yes', '1'].includes(word) ? now : toTime('email_verified', value, now);
 }

@@ -19,7 +19,7 @@ type Passwords = { oldPassword: string; newPassword: string };
  * transaction, and the account's address is told (ASVS 6.2.3, 6.3.7, 7.4.3).
  */
 export async function changePassword(core: Core, user: User, sessionId: string, { oldPassword, newPassword }: Passwords, device: MarkedDevice): Promise<ChangePasswordResult> {
-  const fault = await findPasswordFault(core, newPassword, user);
+  const fault = isSame(oldPassword, newPassword) ? 'must not be the old password' : await findPasswordFault(core, newPassword, user);
   if (fault) return { outcome: 'weak_password', fault };
   const confirmed = await confirmPassword(core, user, sessionId, oldPassword);
   if (confirmed.outcome !== 'right') return confirmed;
@@ -34,4 +34,9 @@ export async function changePassword(core: Core, user: User, sessionId: string, 
   if (rows) return { outcome: 'changed', ended: rows[1]?.length ?? 0, user: { ...user, passwordHash: newHash, passwordChangedAt: now } };
   const changed = await core.store.users.find(user.id); // the hash was changed meanwhile: look again
   return changed ? changePassword(core, changed, sessionId, { oldPassword, newPassword }, device) : { outcome: 'wrong' };
+}
+
+/** After NFC, as they are hashed. Whoever "changes" a password to itself believes that a thief is out, and is wrong. */
+function isSame(oldPassword: string, newPassword: string): boolean {
+  return oldPassword.normalize('NFC') === newPassword.normalize('NFC');
 }
