@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
 import { isEmail } from './core/identifiers.ts';
+import { createHttpServer } from './http-server.ts';
 import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
@@ -52,9 +53,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
     genReqId: () => randomUUID(),
     trustProxy: config.trustProxy,
     bodyLimit: 16 * 1024,
-    requestTimeout: 15_000,
-    connectionTimeout: 30_000,
-    http: { headersTimeout: 10_000, connectionsCheckingInterval: 5_000, requireHostHeader: false },
+    serverFactory: createHttpServer,
     return503OnClosing: false,
     clientErrorHandler: answerClientError,
     frameworkErrors: answerFrameworkError,

@@ -257,6 +257,19 @@ test('the pages may load and style only what is theirs, and data may load nothin
   expect((await get('/redoc/redoc.js')).body).not.toContain('cdn.redoc.ly');
 });
 
+test('each large document has an ETag; whoever has it already gets 304 and no body, and HEAD says its length', async () => {
+  const { request } = await startApp();
+  const statics = ['swagger-ui-bundle.js', 'swagger-ui.css', 'logo.svg'].map((name) => `/docs/static/${name}`);
+  for (const url of ['/openapi.json', '/docs/json', '/docs/yaml', '/redoc', '/redoc/redoc.js', '/client.js', ...statics]) {
+    const { headers, rawPayload } = await request({ method: 'GET', url });
+    expect(headers, url).toMatchObject({ etag: expect.stringMatching(/^"[\w-]{43}"$/), 'cache-control': expect.not.stringContaining('no-store') });
+    const again = await request({ method: 'GET', url, headers: { 'if-none-match': String(headers.etag) } });
+    expect([again.statusCode, again.body, again.headers.etag], url).toEqual([304, '', headers.etag]);
+    const head = await request({ method: 'HEAD', url });
+    expect([head.statusCode, head.body, head.headers['content-length']], url).toEqual([200, '', String(rawPayload.length)]);
+  }
+});
+
 test('DOCS=false leaves no page', async () => {
   const on = await startApp();
   for (const url of PAGES) expect((await on.get(url)).statusCode, url).toBeLessThan(400);

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { bearer, PASSWORD, problemOf, startApp, tokensOf } from './support/app.ts';
 import { countAnswers, listen, parseAnswer, sendRaw } from './support/http.ts';
@@ -11,6 +11,7 @@ const SECURITY_HEADERS = {
   'referrer-policy': 'no-referrer',
   'strict-transport-security': 'max-age=31536000; includeSubDomains',
   'cache-control': 'no-store',
+  'cross-origin-resource-policy': 'same-origin',
 };
 
 const request = (line: string, ...headers: string[]) => [line, ...headers, '', ''].join('\r\n');
@@ -115,10 +116,45 @@ describe('one way to read a request', () => {
   });
 });
 
+describe('requests that do not wait for answers (pipelining)', () => {
+  const get = (path: string) => request(`GET ${path} HTTP/1.1`, 'Host: a');
+  const login = (body: string) => request('POST /auth/login HTTP/1.1', 'Host: a', JSON_TYPE, `Content-Length: ${body.length}`) + body;
+  const statusesIn = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => Number(status));
+
+  test('four on one connection are four answers, in their order, however long each takes (ASVS 4.2.2)', async () => {
+    const { app, register } = await startApp();
+    await register();
+    const credentials = JSON.stringify({ email: 'john@example.com', password: PASSWORD });
+    const text = await sendRaw(await listen(app), login(credentials) + get('/nowhere') + login('{}') + request('GET /health HTTP/1.1', 'Host: a', 'Connection: close'));
+    expect(statusesIn(text)).toEqual([200, 404, 422, 200]);
+  });
+
+  test('ten are answered; the eleventh ends the connection, and a new one is served', async () => {
+    const { app, events } = await startApp();
+    const port = await listen(app);
+    const last = request('GET /nowhere HTTP/1.1', 'Host: a', 'Connection: close');
+    expect(statusesIn(await sendRaw(port, get('/nowhere').repeat(9) + last))).toEqual(Array(10).fill(404));
+    const before = events().length;
+    expect(statusesIn(await sendRaw(port, get('/nowhere').repeat(1000))).length).toBeLessThan(10);
+    expect(events().length - before).toBeLessThanOrEqual(10);
+    expect(statusesIn(await sendRaw(port, last))).toEqual([404]);
+  });
+});
+
 describe('a client that stalls', () => {
   test('is given 10 s for headers, 15 s for the request and 30 s of silence, and is looked at every 5 s', async () => {
     const { app: { server } } = await startApp();
     expect(server).toMatchObject({ headersTimeout: 10_000, requestTimeout: 15_000, timeout: 30_000, connectionsCheckingInterval: 5000 });
+  });
+
+  test('an idle connection lives longer than the 60 s for which nginx keeps one, so that no request meets its end', async () => {
+    const { app } = await startApp();
+    const port = await listen(app);
+    const [client, [socket]] = [connect(port, '127.0.0.1'), await once(app.server, 'connection') as [Socket]];
+    client.write(request('GET /health HTTP/1.1', 'Host: a'));
+    await once(client, 'data');
+    await expect.poll(() => socket.timeout).toBeGreaterThan(70_000);
+    client.destroy();
   });
 
   test.each([

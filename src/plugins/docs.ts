@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { extname } from 'node:path';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
-import type { FastifySchema } from 'fastify';
+import type { FastifyInstance, FastifySchema } from 'fastify';
 import fp from 'fastify-plugin';
 import { aliasesOf } from '../routes/compat.ts';
 import { type Problem, problems, titleOf } from '../problems.ts';
 import { ProblemSchema, referTo, sharedSchemas } from '../schemas.ts';
+import { shareDocument } from './documents.ts';
 
 const DESCRIPTION = `A self-hosted session server. Every error is \`application/problem+json\` (RFC 9457); beside those that a route lists, unknown
 paths answer 404, other methods 405, and requests that are slow or have headers that are too large 408 and 431.
@@ -34,7 +35,10 @@ const PROBLEM_HEADERS: Record<number, string[]> = {
   503: ['Retry-After'],
 };
 
+const JSON_TYPE = 'application/json; charset=utf-8';
 const LOCKED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; script-src 'self'";
+const SWAGGER_UI = new URL('../../node_modules/@fastify/swagger-ui/static/', import.meta.url);
+const FILE_TYPES: Record<string, string> = { '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.png': 'image/png', '.svg': 'image/svg+xml' };
 const SWAGGER_POLICY = `${LOCKED}; img-src 'self' data:; style-src 'self'`;
 
 /** Not there where only production packages are installed. */
@@ -82,31 +86,43 @@ export default fp(async (app) => {
 
   const hidden = { schema: { hide: true } };
   if (app.config.production) app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/docs'));
-  app.get('/openapi.json', hidden, async () => app.swagger());
-
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: SWAGGER_POLICY,
-    transformSpecification: (document) => withAccessTokenOnly(document as OpenApi),
-    theme: { title: 'Keyturn API' },
-    uiConfig: { layout: 'BaseLayout', defaultModelsExpandDepth: 0, persistAuthorization: false, tryItOutEnabled: true, validatorUrl: null },
-  });
+  app.get('/openapi.json', hidden, shareDocument({ type: JSON_TYPE, make: () => JSON.stringify(app.swagger()) }));
+  await app.register(swaggerPages);
 
   if (!existsSync(REDOC)) {
     app.log.warn({ event: 'redoc_missing' }, 'there is no /redoc: the package redoc is not installed');
     return;
   }
-  app.get('/redoc', hidden, async (_request, reply) => {
-    const page = redocPage(`/redoc/redoc.js?${encodeURIComponent(digest(await readRedoc()))}`);
-    return reply.header('content-security-policy', REDOC_POLICY).type('text/html; charset=utf-8').send(page);
-  });
-  app.get('/redoc/redoc.js', hidden, async (_request, reply) => reply
-    .header('cache-control', 'public, max-age=86400').type('text/javascript; charset=utf-8').send(await readRedoc()));
+  app.get('/redoc', hidden, shareDocument({
+    type: 'text/html; charset=utf-8',
+    headers: { 'content-security-policy': REDOC_POLICY },
+    make: () => redocPage(`/redoc/redoc.js?${encodeURIComponent(digest(readRedoc()))}`),
+  }));
+  app.get('/redoc/redoc.js', hidden, shareDocument({
+    type: 'text/javascript; charset=utf-8', headers: { 'cache-control': 'public, max-age=86400' }, make: readRedoc,
+  }));
 }, { name: 'docs' });
 
-/** ReDoc without its one foreign image. It is not kept: two megabytes, for a page that is seldom looked at. */
-async function readRedoc(): Promise<string> {
-  return (await readFile(REDOC, 'utf8')).replace(REDOC_LOGO, 'data:,');
+/** Swagger UI. Its handlers write the document and open files for every answer; a hook answers before them, with shared bytes. */
+async function swaggerPages(app: FastifyInstance): Promise<void> {
+  const files = readdirSync(SWAGGER_UI).filter((name) => extname(name) in FILE_TYPES);
+  const documents = new Map([
+    ['/docs/json', shareDocument({ type: JSON_TYPE, make: () => JSON.stringify(withAccessTokenOnly(structuredClone(app.swagger()) as OpenApi)) })],
+    ['/docs/yaml', shareDocument({ type: 'application/yaml', make: () => app.swagger({ yaml: true }) })],
+    ...files.map((name) => [`/docs/static/${name}`, shareDocument({ type: FILE_TYPES[extname(name)] ?? '', make: () => readFileSync(new URL(name, SWAGGER_UI)) })] as const),
+  ]);
+  app.addHook('preHandler', async (request, reply) => documents.get(request.url.split('?', 1)[0] as string)?.(request, reply));
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: SWAGGER_POLICY,
+    theme: { title: 'Keyturn API' },
+    uiConfig: { layout: 'BaseLayout', defaultModelsExpandDepth: 0, persistAuthorization: false, tryItOutEnabled: true, validatorUrl: null },
+  });
+}
+
+/** ReDoc without its one foreign image. */
+function readRedoc(): string {
+  return readFileSync(REDOC, 'utf8').replace(REDOC_LOGO, 'data:,');
 }
 
 function digest(text: string): string {

@@ -24,7 +24,7 @@ export async function sendRaw(port: number, bytes: string | Buffer): Promise<str
 
 /** How many answers there are; a smuggled request would be one more. */
 export function countAnswers(text: string): number {
-  return text.match(/^HTTP\/1\.1 /gm)?.length ?? 0;
+  return text.match(/HTTP\/1\.1 \d{3} /g)?.length ?? 0;
 }
 
 /** Reads the first answer. */

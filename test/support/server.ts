@@ -7,7 +7,7 @@ export type Server = Awaited<ReturnType<typeof startServer>>;
 
 /** The server as a process of its own, as `npm start` runs it, on a free port; it is gone after the test, or after what is named. */
 export async function startServer(env: Record<string, string>, after: (stop: () => Promise<void>) => void = onTestFinished) {
-  const child = spawn(process.execPath, ['--import', './src/compile-cache.js', 'src/server.ts'], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=4', '--import', './src/compile-cache.js', 'src/server.ts'], {
     env: { PATH: process.env.PATH, ...TEST_ENVIRONMENT, LOG_LEVEL: 'info', ...(env.DATA_DIR && (await databaseFor(env.DATA_DIR))), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
