@@ -39,7 +39,7 @@ const invalidToken = { headers: { 'www-authenticate': 'Bearer error="invalid_tok
 /** Every error the API can answer. */
 export const problems = {
   malformedBody: () => new Problem(400, 'malformed_body', 'The body is not well-formed JSON in UTF-8'),
-  linkInvalid: () => new Problem(400, 'link_invalid', 'The link is not valid: it was used, has expired, or a newer one was sent'),
+  linkInvalid: () => new Problem(400, 'link_invalid', 'The link is not valid: it was used, has expired, or the account was changed since'),
   badRequest: () => new Problem(400, 'bad_request', 'The request is not well-formed'),
   invalidCredentials: () => new Problem(401, 'invalid_credentials', 'Invalid credentials', challenge),
   accessTokenMissing: () => new Problem(401, 'access_token_missing', 'An access token is needed: Authorization: Bearer <access token>', challenge),

@@ -121,12 +121,14 @@ describe('the token', () => {
     expect((await reset(testApp, forgotten!.token)).statusCode).toBe(200);
   });
 
-  test('is ended by a newer one', async () => {
+  test('is not ended by newer ones: whoever asks for another, the link that its owner holds works', async () => {
     const { testApp, token, mails } = await startForgotten();
     await forget(testApp);
-    const [newer] = await mails();
-    expect(problemOf(await reset(testApp, token))).toBe('400 link_invalid');
-    expect((await reset(testApp, newer!.token)).statusCode).toBe(200);
+    await forget(testApp);
+    const [newer, newest] = await mails();
+    expect((await reset(testApp, token)).statusCode).toBe(200);
+    for (const other of [token, newer!.token, newest!.token]) expect(problemOf(await reset(testApp, other))).toBe('400 link_invalid');
+    expect((await signIn(testApp, NEW)).statusCode).toBe(200);
   });
 
   test('is ended by a change of the password, as is every other one', async () => {
@@ -266,6 +268,26 @@ describe('mails for one address', () => {
     await forget(testApp);
     expect(await testApp.mails()).toEqual([]);
     await forget(testApp, JOHN, { cookie: `${name}=${value}` });
+    expect(await testApp.mails()).toHaveLength(1);
+  });
+
+  test('begin anew with a reset, for strangers and for known devices', async () => {
+    const testApp = await startApp(LIMITED);
+    const registered = await testApp.post('/auth/register', { email: JOHN, password: PASSWORD });
+    const deviceIn = (answer: typeof registered) => {
+      const { name, value } = answer.cookies.find((cookie) => cookie.name === 'device')!;
+      return { cookie: `${name}=${value}` };
+    };
+    const device = deviceIn(registered);
+    for (let times = 0; times < 5; times += 1) await forget(testApp, JOHN, device);
+    for (let times = 0; times < 5; times += 1) await forget(testApp);
+    const sent = (await testApp.mails()).filter(({ link }) => link?.includes('reset-password'));
+    expect(sent).toHaveLength(6);
+    const changed = await reset(testApp, sent.at(-1)!.token);
+    await testApp.mails();
+    await forget(testApp, JOHN, deviceIn(changed));
+    expect(await testApp.mails()).toHaveLength(1);
+    await forget(testApp);
     expect(await testApp.mails()).toHaveLength(1);
   });
 });

@@ -39,6 +39,35 @@ describe('the username', () => {
     expect((await signIn(testApp, { username: 'JOHNDOE' })).statusCode).toBe(200);
     expect((await patch({ username: 'johndoe' })).statusCode).toBe(200);
     expect(events().filter((event) => event === 'username_changed')).toHaveLength(2);
+  });
+
+  test('that changed is mailed to the owner, and one that did not change is not', async () => {
+    const { testApp, patch } = await startAsJohn();
+    await patch({ username: 'JohnDoe' });
+    const [told, ...others] = await testApp.mails();
+    expect(others).toEqual([]);
+    expect(told).toMatchObject({ to: JOHN, link: null, subject: expect.stringMatching(/username was changed/) });
+    expect(told!.text).toContain('JohnDoe');
+    await patch({ username: 'JohnDoe' });
+    await patch({ username: 'taken', password: 'a wrong guess' });
+    expect(await testApp.mails()).toEqual([]);
+  });
+
+  test('is not told in full to an address that was never verified, which may be a stranger’s', async () => {
+    const testApp = await startApp();
+    const { accessToken } = await testApp.register('mistyped@example.com');
+    await testApp.mails();
+    const payload = { username: 'private_name', password: PASSWORD };
+    await testApp.request({ method: 'PATCH', url: '/users/me', headers: bearer(accessToken), payload });
+    const [told] = await testApp.mails();
+    expect(told!.text).toContain('p…');
+    expect(JSON.stringify(told)).not.toContain('private_name');
+  });
+
+  test('changes without a mail where the account has no address', async () => {
+    const { testApp, patch } = await startAsJohn();
+    const { access_token } = (await testApp.post('/auth/register', { username: 'jane', password: PASSWORD })).json<{ access_token: string }>();
+    expect((await patch({ username: 'jane_2' }, access_token)).statusCode).toBe(200);
     expect(await testApp.mails()).toEqual([]);
   });
 
@@ -82,16 +111,62 @@ describe('a new e-mail address', () => {
     expect(testApp.logLines.join('')).not.toContain('@');
   });
 
-  test('can be asked for anew by a resend, which goes to the new address and ends the older link', async () => {
+  test.each([0, 1])('can be asked for anew by a resend, which goes to the new address; link %i works', async (used) => {
     const { testApp, patch, john, me } = await startAsJohn();
     await patch({ email: NEXT });
     const first = (await testApp.mails()).find(({ to }) => to === NEXT);
     await testApp.post('/auth/verify-email/resend', {}, bearer(john.accessToken));
     const again = await testApp.mails();
     expect(shapes(again)).toEqual([`${NEXT} verify-email`]);
-    expect(problemOf(await verify(testApp, first!.token))).toBe('400 link_invalid');
-    expect((await verify(testApp, again[0]!.token)).statusCode).toBe(200);
+    const tokens = [first!.token, again[0]!.token];
+    expect((await verify(testApp, tokens[used])).statusCode).toBe(200);
     expect((await me()).email).toBe(NEXT);
+    expect(problemOf(await verify(testApp, tokens[1 - used]))).toBe('400 link_invalid');
+  });
+
+  test('is off when the owner asks for the present one, and nothing is mailed', async () => {
+    const { testApp, patch, john, me, events } = await startAsJohn();
+    await patch({ email: 'typo@example.com' });
+    const typo = (await testApp.mails()).find(({ to }) => to === 'typo@example.com');
+    expect(events()).not.toContain('email_change_withdrawn');
+    expect((await patch({ email: 'JOHN@example.com' })).json()).toMatchObject({ email: JOHN });
+    expect(events().filter((event) => event === 'email_change_withdrawn')).toHaveLength(1);
+    expect(problemOf(await verify(testApp, typo!.token))).toBe('400 link_invalid');
+    await testApp.post('/auth/verify-email/resend', {}, bearer(john.accessToken));
+    expect(await testApp.mails()).toEqual([]);
+    await patch({ email: JOHN });
+    expect(events().filter((event) => event === 'email_change_withdrawn'), 'nothing was pending').toHaveLength(1);
+    expect((await me()).email).toBe(JOHN);
+  });
+
+  test('is off when the owner asks for another one; asking for the same again keeps it', async () => {
+    const { testApp, patch, me } = await startAsJohn();
+    await patch({ email: 'typo@example.com' });
+    const typo = (await testApp.mails()).find(({ to }) => to === 'typo@example.com');
+    await patch({ email: NEXT });
+    const next = (await testApp.mails()).find(({ to }) => to === NEXT);
+    await patch({ email: NEXT });
+    expect(problemOf(await verify(testApp, typo!.token))).toBe('400 link_invalid');
+    expect((await verify(testApp, next!.token)).statusCode).toBe(200);
+    expect((await me()).email).toBe(NEXT);
+  });
+
+  test('goes on whatever else is done: a wrong password, another name, and a stranger who asks for mails', async () => {
+    const testApp = await startApp();
+    const { accessToken } = await testApp.register();
+    const patch = (payload: object) =>
+      testApp.request({ method: 'PATCH', url: '/users/me', headers: bearer(accessToken), payload: { password: PASSWORD, ...payload } });
+    await testApp.mails();
+    await patch({ email: NEXT });
+    const change = (await testApp.mails()).find(({ to }) => to === NEXT);
+    await patch({ email: JOHN, password: 'a wrong guess' });
+    await patch({ username: 'john' });
+    for (const path of ['/auth/verify-email/resend', '/auth/forgot-password']) await testApp.post(path, { email: JOHN });
+    const own = (await testApp.mails()).find(({ link }) => link?.includes('/verify-email'));
+    expect(own?.to).toBe(JOHN);
+    expect((await verify(testApp, own!.token)).statusCode).toBe(200);
+    expect((await verify(testApp, change!.token)).statusCode).toBe(200);
+    expect((await testApp.get('/users/me', accessToken)).json()).toMatchObject({ email: NEXT, email_verified: true });
   });
 
   test('is given up by a change of the password', async () => {

@@ -10,7 +10,7 @@ import { forgetAttempts, takeMail } from './throttle.ts';
 export type VerifyEmailResult =
   /** `changed`: the account had another address, or none, before */
   | { outcome: 'verified'; userId: string; changed: boolean }
-  /** unknown, used, expired, replaced by a newer one, or of another purpose */
+  /** unknown, used, expired, ended by a change of the account, or of another purpose */
   | { outcome: 'link_invalid' }
   /** another account has the address meanwhile; the token is not used up */
   | { outcome: 'taken' };
@@ -29,7 +29,7 @@ export async function verifyEmail(core: Core, token: string, device: MarkedDevic
     core.store.users.verifyEmail({ id: user.id, email, usernameKey: user.username && usernameKey(user.username), now }),
     core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'verify_email', now),
     ...forgetAttempts(core, { ...user, email }),
-    ...(changed ? [core.store.oneTimeTokens.revokeAll(user.id), ...(await tellOwner(core, user, { template: 'email_changed', newEmail: email }, device))] : []),
+    ...(changed ? [core.store.oneTimeTokens.endAll(user.id, now), ...(await tellOwner(core, user, { template: 'email_changed', newEmail: email }, device))] : []),
   ]);
   if (rows) return { outcome: 'verified', userId: user.id, changed };
   const [holder] = await core.store.users.findByIdentifier(email, null);
@@ -39,7 +39,10 @@ export async function verifyEmail(core: Core, token: string, device: MarkedDevic
 /** Nothing is mailed to an address that needs no verification, or is to get no more mails for now. */
 export type VerificationRequest = { userId: string | null; mailed: boolean };
 
-/** Mails a new link to an address that an account has and has not verified; does the same work for any other (ASVS 6.3.8). */
+/**
+ * Mails another link to an address that an account has and has not verified; does the same work for any other address
+ * (ASVS 6.3.8). Older links stay as they are, and so does a change to another address.
+ */
 export async function resendVerification(core: Core, email: string, device: MarkedDevice): Promise<VerificationRequest> {
   const to = normalizeEmail(email);
   const [user] = await core.store.users.findByIdentifier(to, null);
@@ -53,15 +56,18 @@ export async function resendVerification(core: Core, email: string, device: Mark
   return { userId: user?.id ?? null, mailed: unverified !== undefined && rows !== null };
 }
 
-/** Mails a new link to the address that the user wants to change to, or else to the account's own, if that is not verified. */
+/**
+ * Mails another link to the address that the user wants to change to, or else to the account's own, if that is not
+ * verified. Older links stay as they are.
+ */
 export async function resendOwnVerification(core: Core, user: User, device: MarkedDevice): Promise<VerificationRequest> {
   const { oneTimeTokens, users, transact } = core.store;
   const now = core.now();
-  const pending = await oneTimeTokens.findOf(user.id, 'verify_email', now);
+  const pending = (await oneTimeTokens.findOf(user.id, 'verify_email', now)).find((token) => token.email !== user.email);
   const email = pending?.email ?? (user.emailVerifiedAt === null ? user.email : null);
   if (email === null) return { userId: user.id, mailed: false };
   const [holder] = await users.findByIdentifier(email, null);
-  const stillPending: Step[] = pending ? [oneTimeTokens.consume(pending.tokenHash, 'verify_email', now)] : [];
+  const stillPending: Step[] = pending ? [oneTimeTokens.keep(pending.tokenHash, 'verify_email', now)] : [];
   const rows = await transact([...stillPending, ...askMailbox(core, user, email, holder, device)]);
   return { userId: user.id, mailed: rows !== null };
 }

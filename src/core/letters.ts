@@ -14,6 +14,7 @@ export type Letter = Template & { id: string; to: string };
 const ANYWHERE = ['service', 'email'];
 const WITH_LINK = [...ANYWHERE, 'link', 'valid_for'];
 const WITH_ADDRESS = [...ANYWHERE, 'new_email'];
+const WITH_USERNAME = [...ANYWHERE, 'new_username'];
 
 /** What each template may be filled with; and the page that its link leads to, which then has to be in it. */
 export const TEMPLATES: Record<TemplateName, { placeholders: string[]; page?: string }> = {
@@ -21,6 +22,7 @@ export const TEMPLATES: Record<TemplateName, { placeholders: string[]; page?: st
   reset_password: { placeholders: WITH_LINK, page: '/reset-password' },
   already_registered: { placeholders: WITH_LINK, page: '/reset-password' },
   password_changed: { placeholders: ANYWHERE },
+  username_changed: { placeholders: WITH_USERNAME },
   email_change_requested: { placeholders: WITH_ADDRESS },
   email_changed: { placeholders: WITH_ADDRESS },
   account_deleted: { placeholders: ANYWHERE },
@@ -53,13 +55,14 @@ export function composeLetter(core: Pick<Core, 'config' | 'now'>, templates: Tem
   const { config } = core;
   const token = mail.tokenSeed !== null && mail.keyId !== null ? tokenFromSeed(core, { seed: mail.tokenSeed, keyId: mail.keyId }) : '';
   if (token === null) return { outcome: 'key_gone' };
-  const { newEmail = '' } = JSON.parse(mail.data) as { newEmail?: string };
+  const { newEmail = '', newUsername = '' } = JSON.parse(mail.data) as { newEmail?: string; newUsername?: string };
   const letter = fillTemplate(templates[name], {
     service: config.mail.from.name || (config.mail.from.address.split('@')[1] ?? ''),
     email: mail.recipient,
     link: linkTo(config, TEMPLATES[name].page ?? '', token, localUrl),
     valid_for: wordDuration(mail.expiresAt - core.now()),
     new_email: newEmail,
+    new_username: newUsername,
   });
   return { outcome: 'composed', letter: { id: mail.id, to: mail.recipient, ...letter }, secrets: [mail.recipient, newEmail, token].filter(Boolean) };
 }

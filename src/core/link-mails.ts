@@ -7,7 +7,13 @@ import { hashOneTimeToken, newOneTimeToken } from './one-time-tokens.ts';
 import { randomId } from './refresh-tokens.ts';
 import { takeMail } from './throttle.ts';
 
-/** A link's token in the place of the user's older one of that purpose; for no user the same statement, which then does nothing. */
+/**
+ * An expired link can still ask for another mail for so long. It is more than the longest pause between two mails to one
+ * address (a day), so that a mailbox which strangers have flooded always holds a link that leads on.
+ */
+export const EXPIRED_LINK_KEPT_MS = 7 * 86_400_000;
+
+/** A new link. The user's older ones stay as they are. Without a user the same statement runs, and adds nothing. */
 export function newLink(core: Core, purpose: Purpose, email: string, user: Pick<User, 'id'> | undefined) {
   const token = newOneTimeToken(core);
   const now = core.now();
@@ -17,9 +23,16 @@ export function newLink(core: Core, purpose: Purpose, email: string, user: Pick<
   return { token, expiresAt, step };
 }
 
-/** The usable token and its user; undefined for one that is unknown, used, expired, replaced or of another purpose. */
+/** The usable token and its user; undefined for one that is unknown, used, expired, ended or of another purpose. */
 export async function findLink(core: Core, purpose: Purpose, token: string) {
-  return core.store.oneTimeTokens.find(hashOneTimeToken(token), purpose, core.now());
+  const link = await findMailedLink(core, purpose, token);
+  return link && !link.expired ? link : undefined;
+}
+
+/** A token that was mailed and not used, and its user; also an expired one, for EXPIRED_LINK_KEPT_MS. */
+export async function findMailedLink(core: Core, purpose: Purpose, token: string) {
+  const link = await core.store.oneTimeTokens.find(hashOneTimeToken(token), purpose);
+  return link && { ...link, expired: link.token.expiresAt <= core.now() };
 }
 
 /**
@@ -39,18 +52,26 @@ export function askMailbox(core: Core, user: Pick<User, 'id'>, email: string, ho
   ];
 }
 
-type Notice = { template: 'password_changed' | 'account_deleted' } | { template: 'email_change_requested' | 'email_changed'; newEmail: string };
+type Notice =
+  | { template: 'password_changed' | 'account_deleted' }
+  | { template: 'username_changed'; newUsername: string }
+  | { template: 'email_change_requested' | 'email_changed'; newEmail: string };
 
 /**
  * Tells the account's address what was done with it (ASVS 6.3.7), as steps of the transaction that does it. An address that was
- * never verified may be a stranger's: it gets no more mails than other addresses, and no address of the user.
+ * never verified may be a stranger's: it gets no more mails than other addresses, and neither address nor name of the user.
  */
 export async function tellOwner(core: Core, { email, emailVerifiedAt }: User, notice: Notice, device: MarkedDevice): Promise<Step[]> {
   if (email === null || !core.config.mail.enabled) return [];
   if (emailVerifiedAt !== null) return [queueMail(core, { ...notice, to: email })];
   const mayGo = await core.store.transact(takeMail(core, 'verify_email', email, device, undefined));
   if (!mayGo) return [];
-  return [queueMail(core, 'newEmail' in notice ? { ...notice, to: email, newEmail: hideAddress(notice.newEmail) } : { ...notice, to: email })];
+  return [queueMail(core, { ...hideWhoItIs(notice), to: email })];
+}
+
+function hideWhoItIs(notice: Notice): Notice {
+  if ('newEmail' in notice) return { ...notice, newEmail: hideAddress(notice.newEmail) };
+  return 'newUsername' in notice ? { ...notice, newUsername: `${notice.newUsername.slice(0, 1)}…` } : notice;
 }
 
 /** `j…@example.com` */

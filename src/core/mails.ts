@@ -9,6 +9,7 @@ const NOTICE_MS = 3 * 86_400_000;
 export type NewMail =
   | { template: 'verify_email' | 'reset_password' | 'already_registered'; to: string; token: NewOneTimeToken; expiresAt: number }
   | { template: 'password_changed' | 'account_deleted'; to: string }
+  | { template: 'username_changed'; to: string; newUsername: string }
   /** told to the old address */
   | { template: 'email_change_requested' | 'email_changed'; to: string; newEmail: string }
   /** does nothing, and takes as long as one that is sent: for addresses that have no account */
@@ -22,10 +23,16 @@ export function queueMail(core: Core, mail: NewMail): Step {
     id: randomId(),
     template: mail.template,
     recipient: 'to' in mail ? mail.to : '',
-    data: JSON.stringify('newEmail' in mail ? { newEmail: mail.newEmail } : {}),
+    data: JSON.stringify(dataOf(mail)),
     tokenSeed: token?.seed ?? null,
     keyId: token?.keyId ?? null,
     expiresAt: 'expiresAt' in mail ? mail.expiresAt : now + NOTICE_MS,
     createdAt: now,
   });
+}
+
+/** What the template is filled with, beside the address and the link. */
+function dataOf(mail: NewMail): { newEmail?: string; newUsername?: string } {
+  if ('newEmail' in mail) return { newEmail: mail.newEmail };
+  return 'newUsername' in mail ? { newUsername: mail.newUsername } : {};
 }

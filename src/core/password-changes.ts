@@ -28,7 +28,7 @@ export async function changePassword(core: Core, user: User, sessionId: string, 
   const rows = await core.store.transact([
     core.store.users.replacePasswordHash({ id: user.id, oldHash: user.passwordHash, newHash, changedAt: now }),
     core.store.sessions.revokeOthers({ userId: user.id, keptId: sessionId, reason: 'password_changed', now }),
-    core.store.oneTimeTokens.revokeAll(user.id),
+    core.store.oneTimeTokens.endAll(user.id, now),
     ...(await tellOwner(core, user, { template: 'password_changed' }, device)),
   ]);
   if (rows) return { outcome: 'changed', ended: rows[1]?.length ?? 0, user: { ...user, passwordHash: newHash, passwordChangedAt: now } };

@@ -1,16 +1,19 @@
 import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
-import { findLink, newLink } from './link-mails.ts';
+import { findLink, findMailedLink, newLink } from './link-mails.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
 import { findPasswordFault } from './password-rules.ts';
-import { forgetAttempts, takeMail } from './throttle.ts';
+import { forgetAttempts, takeMail, takeMailOfReader } from './throttle.ts';
 
 /** The token is of no use when nothing is mailed: the address has no account, or is to get no more mails for now. */
 export type ResetRequest = { userId: string | null; mailed: boolean; token: string };
 
-/** Mails a link to choose a new password to the address of an account; does the same work for any other (ASVS 6.3.8). */
+/**
+ * Mails a link to choose a new password to the address of an account; does the same work for any other (ASVS 6.3.8).
+ * Older links stay as they are. While the address is to get no more mails, nothing is written.
+ */
 export async function requestReset(core: Core, email: string, device: MarkedDevice): Promise<ResetRequest> {
   const to = normalizeEmail(email);
   const [user] = await core.store.users.findByIdentifier(to, null);
@@ -23,10 +26,28 @@ export async function requestReset(core: Core, email: string, device: MarkedDevi
   return { userId: user?.id ?? null, mailed: user !== undefined && rows !== null, token: link.token.token };
 }
 
+/**
+ * Mails a new link to the address to which an older one was mailed, also when that has expired. Its token shows that the
+ * mailbox is read, so that no stranger's request counts against this one. Null for a token that is unknown or was used,
+ * or that went to an address which the account no longer has.
+ */
+export async function renewReset(core: Core, token: string): Promise<ResetRequest | null> {
+  const older = await findMailedLink(core, 'reset_password', token);
+  if (!older || older.token.email !== older.user.email) return null;
+  const { user, token: { email: to } } = older;
+  const link = newLink(core, 'reset_password', to, user);
+  const rows = await core.store.transact([
+    ...takeMailOfReader(core, 'reset_password', to),
+    link.step,
+    queueMail(core, { template: 'reset_password', to, ...link }),
+  ]);
+  return { userId: user.id, mailed: rows !== null, token: link.token.token };
+}
+
 export type ResetResult =
   /** `user` as it is now, for the device cookie: whoever reads the mailbox is no stranger, however many guesses strangers make */
   | { outcome: 'changed'; user: User; ended: number }
-  /** unknown, used, expired, replaced by a newer one, or of another purpose */
+  /** unknown, used, expired, ended by a change of the account, or of another purpose */
   | { outcome: 'link_invalid' }
   | { outcome: 'weak_password'; fault: string };
 
@@ -52,7 +73,7 @@ async function useLink(core: Core, token: string, user: User, newHash: string): 
     core.store.sessions.revokeAll({ userId: id, reason: 'password_reset', now }),
     core.store.users.verifyEmail({ id, email, usernameKey: user.username && usernameKey(user.username), now }),
     core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'reset_password', now),
-    core.store.oneTimeTokens.revokeAll(id),
+    core.store.oneTimeTokens.endAll(id, now),
     ...forgetAttempts(core, user),
     ...(core.config.mail.enabled ? [queueMail(core, { template: 'password_changed', to: email })] : []),
   ]);

@@ -17,7 +17,8 @@ const DAY_MS = 24 * HOUR_MS;
 const MAIL: Policy = { free: 3, pauseMs: 15 * MINUTE_MS, longestPauseMs: DAY_MS, limit: Number.MAX_SAFE_INTEGER, forgetMs: DAY_MS };
 const PURPOSES: Purpose[] = ['reset_password', 'verify_email'];
 
-type Kind = 'email' | 'username' | 'device' | 'session' | `mail ${Purpose}` | `mail ${Purpose} from known devices`;
+type MailKind = `mail ${Purpose}` | `mail ${Purpose} from known devices` | 'mail reset_password to nobody';
+type Kind = 'email' | 'username' | 'device' | 'session' | 'link' | MailKind;
 
 /** Where attempts are counted together, and what is counted there; `counted` is undefined where there were none. */
 export type Bucket = { key: string; counted: Throttle | undefined };
@@ -98,28 +99,39 @@ export async function confirmPassword(core: Core, user: User, sessionId: string,
  * quarter of an hour that double up to a day. Devices that are known to the account of that address have a bucket of
  * their own, so that strangers cannot use up its owner's mails; it is one for the address, so that whoever signs up with
  * another's address gains no more.
+ *
+ * Requests for a reset of an address without an account are counted apart, because they send no mail: when an account
+ * takes the address, a pause always means that its mailbox got a link.
  */
 export function takeMail(core: Core, purpose: Purpose, email: string, device: MarkedDevice, user: User | undefined): Step[] {
   if (!core.config.throttle) return [];
   const address = normalizeEmail(email);
   const known = findMark(core, device.marks, user) !== undefined && user?.email === address;
-  return [core.store.throttles.takeStep(mailKey(core, purpose, address, known), core.now(), MAIL)];
+  const kind = known ? knownKind(purpose) : purpose === 'reset_password' && !user ? 'mail reset_password to nobody' : `mail ${purpose}` as const;
+  return [core.store.throttles.takeStep(bucketKey(core, kind, address), core.now(), MAIL)];
+}
+
+/** The same for somebody who has shown that they read the mailbox: counted with the known devices. */
+export function takeMailOfReader(core: Core, purpose: Purpose, email: string): Step[] {
+  if (!core.config.throttle) return [];
+  return [core.store.throttles.takeStep(bucketKey(core, knownKind(purpose), normalizeEmail(email)), core.now(), MAIL)];
+}
+
+function knownKind<P extends Purpose>(purpose: P) {
+  return `mail ${purpose} from known devices` as const;
 }
 
 /** Milliseconds until strangers may have a mail sent to the address; a second at least. */
 export async function waitForMail(core: Core, purpose: Purpose, address: string): Promise<number> {
-  return waitFor(core, await core.store.throttles.find(mailKey(core, purpose, address, false)), MAIL) || SECOND_MS;
-}
-
-function mailKey(core: Core, purpose: Purpose, address: string, known: boolean): string {
-  return bucketKey(core, known ? `mail ${purpose} from known devices` : `mail ${purpose}`, address);
+  return waitFor(core, await core.store.throttles.find(bucketKey(core, `mail ${purpose}`, address)), MAIL) || SECOND_MS;
 }
 
 /** Forgets what was attempted with the user's identifiers: whoever has just proved to own the mailbox may begin anew. */
 export function forgetAttempts(core: Core, { email, usernameKey }: User): Step[] {
   if (!core.config.throttle) return [];
+  const ofAddress: Kind[] = ['email', ...PURPOSES.flatMap((purpose) => [`mail ${purpose}` as const, knownKind(purpose)])];
   const keys = [
-    ...(email === null ? [] : [bucketKey(core, 'email', email), ...PURPOSES.flatMap((purpose) => [true, false].map((known) => mailKey(core, purpose, email, known)))]),
+    ...(email === null ? [] : ofAddress.map((kind) => bucketKey(core, kind, email))),
     ...(usernameKey === null ? [] : [bucketKey(core, 'username', usernameKey)]),
   ];
   return keys.map((key) => core.store.throttles.clear(key));

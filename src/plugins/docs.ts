@@ -64,7 +64,7 @@ const redocPage = (script: string) => `<!doctype html>
 type OpenApi = { paths: Record<string, Record<string, Operation>>; components: { securitySchemes: object } };
 type Operation = {
   security?: Record<string, string[]>[];
-  requestBody?: { required?: boolean; content: Record<string, { schema: { required?: string[]; anyOf?: object[] } }> };
+  requestBody?: { required?: boolean; content: Record<string, { schema: { required?: string[]; anyOf?: object[]; oneOf?: object[] } }> };
 };
 type Answer = { description?: string; headers?: object; examples?: unknown[] };
 
@@ -164,7 +164,7 @@ function toExample(problem: Problem): [string, object] {
 function withOptionalBodies(document: OpenApi): OpenApi {
   for (const { requestBody } of operationsOf(document)) {
     const schema = requestBody?.content['application/json']?.schema;
-    if (requestBody && schema) requestBody.required = Boolean(schema.required ?? schema.anyOf);
+    if (requestBody && schema) requestBody.required = Boolean(schema.required ?? schema.anyOf ?? schema.oneOf);
   }
   return document;
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { ConfigError, describeDatabase } from '../config.ts';
+import { EXPIRED_LINK_KEPT_MS } from '../core/link-mails.ts';
 import { openStore, type Store } from '../store/store.ts';
 
 const PURGE_EVERY_MS = 60 * 60_000;
@@ -11,9 +12,10 @@ export default fp(async (app) => {
   app.decorate('store', store);
 
   async function purge() {
-    for (const table of [store.sessions, store.oneTimeTokens, store.throttles]) {
-      while ((await table.purge(app.now())) === 1000);
-    }
+    const now = app.now();
+    while ((await store.sessions.purge(now)) === 1000);
+    while ((await store.throttles.purge(now)) === 1000);
+    while ((await store.oneTimeTokens.purge(now - EXPIRED_LINK_KEPT_MS)) === 1000);
   }
   const sweep = () => void purge().catch((error: unknown) => app.log.error({ event: 'purge_failed', err: error }, 'could not delete what has expired'));
   const timer = setInterval(sweep, PURGE_EVERY_MS);

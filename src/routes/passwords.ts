@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { changePassword } from '../core/password-changes.ts';
-import { requestReset, type ResetResult, resetPassword } from '../core/password-resets.ts';
+import { renewReset, requestReset, type ResetRequest, type ResetResult, resetPassword } from '../core/password-resets.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
@@ -11,7 +11,11 @@ import {
 } from '../schemas.ts';
 import { markedDeviceOf } from './token-answers.ts';
 
-const ForgotPasswordBody = Type.Object({ email: Email }, { additionalProperties: false, examples: [{ email: 'john@example.com' }] });
+const ForgotPasswordBody = Type.Object({ email: Type.Optional(Email), token: Type.Optional(LinkToken) }, {
+  additionalProperties: false,
+  oneOf: [{ title: 'of an address', required: ['email'] }, { title: 'by the token of an older mail', required: ['token'] }],
+  examples: [{ email: 'john@example.com' }, { token: exampleLinkToken }],
+});
 const ForgotPasswordAnswer = Type.Object({
   msg: Type.String(),
   reset_token: Type.Optional(Type.String({ description: 'only with RESET_TOKEN_IN_RESPONSE, which production refuses' })),
@@ -26,8 +30,8 @@ const ChangePasswordBody = Type.Object({ token: Type.Optional(LinkToken), old_pa
   ],
 });
 
-const msg = 'If this address has an account, a mail with a link to choose a new password is on its way';
-const forgotProblems = [problems.mailOff(), problems.invalidInput([{ pointer: '/email', detail: 'is required' }]), ...unsafeProblems];
+const msg = 'If this address has an account, a mail with a link to choose a new password is on its way; if none comes, open the newest one that you have';
+const forgotProblems = [problems.mailOff(), problems.linkInvalid(), problems.invalidInput([{ pointer: '/email', detail: 'is required' }]), ...unsafeProblems];
 const changeProblems = [
   problems.linkInvalid(), problems.invalidCredentials(), problems.tooManyAttempts(42), problems.invalidInput([{ pointer: '/new_password', detail: exampleFault }]),
   ...bearerProblems, ...passwordProblems,
@@ -41,15 +45,18 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config,
     schema: {
       tags: ['auth'], operationId: 'forgotPassword', summary: 'Ask for a mail to choose a new password', body: ForgotPasswordBody,
-      description: 'The answer is the same for every address, with an account or without. The link leads to `APP_URL/reset-password#token=…`, or to a small page of the server’s own; it works once.',
+      description: 'The answer is the same for every address, with an account or without. The link leads to `APP_URL/reset-password#token=…`, or to a small page of the server’s own; it works once. A newer link leaves the older ones alone. With the `token` of such a link, also one that has expired, instead of the address: the mail goes to where that link went, however many mails strangers have asked for.',
       response: { 200: answer(ForgotPasswordAnswer, 'asked for', { msg }) },
       problems: forgotProblems,
     },
   }, async (request) => {
     if (!app.config.mail.enabled) throw problems.mailOff();
-    const { userId, mailed, token } = await requestReset(app, request.body.email, markedDeviceOf(request));
-    request.log.info({ event: 'password_reset_requested', user_id: userId, mailed, ip: request.ip }, 'asked for a mail to choose a new password');
-    return { msg, ...(app.config.mail.resetTokenInResponse && { reset_token: token }) };
+    const { email, token } = request.body;
+    const asked = email === undefined
+      ? await renewByLink(app, request, token ?? '')
+      : logResetRequest(request, await requestReset(app, email, markedDeviceOf(request)));
+    if (asked === null) throw problems.linkInvalid();
+    return { msg, ...(app.config.mail.resetTokenInResponse && { reset_token: asked.token }) };
   });
 
   app.post('/auth/change-password', {
@@ -71,6 +78,20 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
   });
 };
 export default passwordRoutes;
+
+function logResetRequest(request: FastifyRequest, asked: ResetRequest, byLink = false): ResetRequest {
+  const about = { user_id: asked.userId, mailed: asked.mailed, ...(byLink && { by_link: true }), ip: request.ip };
+  request.log.info({ event: 'password_reset_requested', ...about }, 'asked for a mail to choose a new password');
+  return asked;
+}
+
+/** Mails another link to where an older one went, for the API and for the server's own page; null if that is not valid. */
+export async function renewByLink(app: FastifyInstance, request: FastifyRequest, token: string): Promise<ResetRequest | null> {
+  const asked = await renewReset(app, token);
+  if (asked) return logResetRequest(request, asked, true);
+  request.log.warn({ event: 'password_reset_refused', ip: request.ip }, 'refused a link that is not valid');
+  return null;
+}
 
 /** Uses the token of a mail up, for the API and for the server's own page. */
 export async function resetByLink(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, token: string, newPassword: string): Promise<ResetResult> {

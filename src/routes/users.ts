@@ -35,7 +35,7 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config,
     schema: {
       tags: ['users'], operationId: 'updateMe', summary: 'Change one’s username or e-mail address', security: bearer, body: UpdateBody,
-      description: 'A username changes at once. A new address counts once it is verified by the link that is mailed to it; the old one is told.',
+      description: 'A username changes at once. A new address counts once it is verified by the link that is mailed to it; the present one is told. A change of address that is still to be verified ends when you ask for another address, or for your present one.',
       response: {
         200: answer(User, 'the user, still with the old address', { ...exampleUser, username: 'john_doe' }),
       },
@@ -49,6 +49,7 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     if (result.outcome !== 'updated') throw refuseUnconfirmed(request, 'profile_change_refused', result);
     const who = { user_id: result.user.id, ip: request.ip };
     if (result.renamed) request.log.info({ event: 'username_changed', ...who }, 'changed a username');
+    if (result.withdrawn) request.log.info({ event: 'email_change_withdrawn', ...who }, 'gave up a change of address that was asked for before');
     if (result.asked) request.log.info({ event: 'email_change_requested', ...who }, 'asked for another address');
     return toUser(result.user);
   });

@@ -1,5 +1,5 @@
 import { sql } from '../drizzle.ts';
-import { index, integer, primaryKey, sqliteTable, text } from '../drizzle-sqlite.ts';
+import { index, integer, sqliteTable, text } from '../drizzle-sqlite.ts';
 
 export const users = sqliteTable('users', {
   id: text('id').primaryKey(),
@@ -51,18 +51,18 @@ export const sessions = sqliteTable('sessions', {
   index('sessions_expires_at').on(table.expiresAt),
 ]);
 
-/** At most one live token for each user and purpose: a new one takes the place of the older. */
+/** Tokens of mailed links. A user may have several; an expired one is kept for a while, because it can ask for another mail. */
 export const oneTimeTokens = sqliteTable('one_time_tokens', {
   userId: text('user_id').notNull().references(() => users.id, { onDelete: 'cascade' }),
   purpose: text('purpose').notNull(),
   /** SHA-256 of the token; the token itself is nowhere in the store */
-  tokenHash: text('token_hash').notNull().unique(),
+  tokenHash: text('token_hash').primaryKey(),
   /** the address that the token was sent to, and that it proves */
   email: text('email').notNull(),
   createdAt: integer('created_at').notNull(),
   expiresAt: integer('expires_at').notNull(),
 }, (table) => [
-  primaryKey({ columns: [table.userId, table.purpose] }),
+  index('one_time_tokens_of_user').on(table.userId, table.purpose),
   index('one_time_tokens_expires_at').on(table.expiresAt),
 ]);
 
