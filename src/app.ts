@@ -4,6 +4,7 @@ import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
 import { isEmail } from './core/identifiers.ts';
 import { createHttpServer } from './http-server.ts';
+import { describeError } from './log-errors.ts';
 import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
@@ -48,11 +49,12 @@ type World = {
 /** The whole system, ready to listen or to be injected into. */
 export async function buildApp(config: Config, { now = Date.now, logTo = writeByTurn(process.stdout), printMail = console.log }: World = {}) {
   const app = Fastify({
-    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo },
+    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo, serializers: { err: (error) => describeError(error) } },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: () => randomUUID(),
     trustProxy: config.trustProxy,
     bodyLimit: 16 * 1024,
+    pluginTimeout: 0, // a migration may take an hour
     serverFactory: createHttpServer,
     return503OnClosing: false,
     clientErrorHandler: answerClientError,

@@ -1,9 +1,16 @@
-import type { FastifyInstance } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import fp from 'fastify-plugin';
 import { ConfigError, describeDatabase } from '../config.ts';
 import { EXPIRED_LINK_KEPT_MS } from '../core/link-mails.ts';
+import type { MigrationProgress } from '../store/db.ts';
 import { openStore, type Store } from '../store/store.ts';
 
+const MIGRATION_WORDS: Record<MigrationProgress['phase'], string> = {
+  waiting: 'waiting for another process, which migrates the database',
+  copied: 'kept a copy of the database as it was before the migration',
+  running: 'migrating the database; nothing is served until it is done, and it may take long',
+  done: 'migrated the database',
+};
 const PURGE_EVERY_MS = 60 * 60_000;
 
 /** Opens the store, closes it after the last request, and sweeps out what has expired (ASVS 14.2.7). */
@@ -30,10 +37,14 @@ export default fp(async (app) => {
 async function open({ config: { database }, log }: FastifyInstance): Promise<Store> {
   const onConnectionLost = (error: Error) => log.warn({ event: 'database_connection_lost', err: error }, 'lost an idle connection to the database');
   try {
-    return await openStore(database, onConnectionLost);
+    return await openStore(database, { onConnectionLost, onMigration: (progress) => logMigration(log, progress) });
   } catch (error) {
     throw new ConfigError('DATABASE_URL', `${describeDatabase(database)} cannot be opened (${(error as Error).message})`);
   }
+}
+
+function logMigration(log: FastifyBaseLogger, { phase, ...about }: MigrationProgress) {
+  log.info({ event: `migration_${phase}`, ...about }, MIGRATION_WORDS[phase]);
 }
 
 declare module 'fastify' {

@@ -14,14 +14,14 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const alive = (operationId: string, summary: string, ...named: Problem[]) =>
     ({ tags: ['server'], operationId, summary, response: { 200: answer(Ok, 'yes', ok) }, problems: named });
   const ready = async () => {
-    await app.store.ping().catch(() => { throw problems.databaseAway(); });
+    await app.store.ping();
     return ok;
   };
 
   app.get('/health', { config: unlimited, logLevel: 'warn', schema: alive('getHealth', 'Whether the server can serve', problems.databaseAway()) }, ready);
   app.get('/health/ready', {
     config: unlimited, logLevel: 'warn',
-    schema: alive('getReadiness', 'Whether the server can serve: the database answers, and it is not shutting down', problems.databaseAway()),
+    schema: alive('getReadiness', 'Whether the server can serve: the database answers and can be written, and the server is not shutting down', problems.databaseAway()),
   }, ready);
   app.get('/health/live', { config: unlimited, logLevel: 'warn', schema: alive('getLiveness', 'Whether the process answers') }, async () => ok);
 

@@ -99,7 +99,7 @@ export async function restoreDatabase(file: string, database: string, options: R
     const draft = draftBeside(path);
     try {
       await copyPages(file, draft.path, options.onProgress);
-      await (await openSqlite(draft.path)).close();
+      await (await openSqlite(draft.path, { role: 'restore' })).close();
       const restoration = finishCopy(draft.path, options);
       draft.settle();
       SQLITE_SUFFIXES.forEach((suffix) => rmSync(path + suffix, { force: true }));

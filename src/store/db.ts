@@ -20,12 +20,31 @@ export type Values = Record<string, Value>;
 export type Query<Row> = { prepare(name: string): { execute(values?: Values): Promise<Row[]> } };
 
 /** A statement, written once and prepared once. Writes end in RETURNING, so that their rows tell what they did. */
-export type Statement<Row> = { run(values: Values): Row[] | Promise<Row[]>; build(query: QueryBuilder): Query<Row> };
+export type Statement<Row> = { name: string; run(values: Values): Row[] | Promise<Row[]>; build(query: QueryBuilder): Query<Row> };
 /** A step of a transaction; one that `must` and yields no row undoes the whole list. */
 export type Step = { statement: Statement<unknown>; values: Values; must?: true };
 
-/** The database does not answer, or not in time. What was asked may or may not have been done. */
-export class DatabaseAway extends Error {}
+/** What a failure tells: the database's code (a SQLSTATE, SQLite's, or Node's) and the statement's name. Never a parameter. */
+type FailureDetails = { code?: string | undefined; statement?: string | undefined; cause?: unknown };
+
+class StoreFailure extends Error {
+  readonly code: string | undefined;
+  readonly statement: string | undefined;
+
+  constructor(message: string, { code, statement, cause }: FailureDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.statement = statement;
+  }
+}
+
+/** The database does not answer, not in time, or cannot be used as it is. What was asked may or may not have been done. */
+export class DatabaseAway extends StoreFailure {}
+/** The database refused a statement for what is in it: a mistake of Keyturn's. */
+export class StatementFailed extends StoreFailure {}
+/** What was asked would do harm, and was not begun: a database in use, a newer one, a target that holds something else. */
+export class Refusal extends Error {}
 
 export type Db = {
   schema: Schema;
@@ -43,6 +62,8 @@ export type Db = {
    * @throws DatabaseAway
    */
   transact(steps: Step[]): Promise<unknown[][] | null>;
+  /** Resolves when the database answers and can be written. @throws DatabaseAway */
+  check(): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -51,10 +72,32 @@ export type DatabaseOptions =
   | { dialect: 'sqlite'; path: string }
   | { dialect: 'postgres'; url: string; poolSize: number; timeoutMs: number };
 
-/** Opens the database and brings its schema up to date. Only the dialect that is used is loaded. */
-export async function openDb(options: DatabaseOptions, onConnectionLost?: (error: Error) => void): Promise<Db> {
-  if (options.dialect === 'sqlite') return (await import('./sqlite.ts')).openSqlite(options.path);
-  return (await import('./postgres.ts')).openPostgres(options, onConnectionLost);
+/**
+ * For what a database is opened. `server` (without a role) makes and migrates it; `move` does so too, and may write a half-moved
+ * one; `restore` migrates a draft, of which no copy is kept; `command` changes no schema.
+ */
+export type OpeningRole = 'server' | 'move' | 'restore' | 'command';
+export type Opening = {
+  role?: OpeningRole;
+  /** An idle connection was lost. */
+  onConnectionLost?: (error: Error) => void;
+  /** A migration goes on to its next phase, which may take long. */
+  onMigration?: (progress: MigrationProgress) => void;
+};
+export type MigrationProgress =
+  /** another process holds the lock for migrations; told again every minute */
+  | { phase: 'waiting'; waitedSeconds: number }
+  | { phase: 'copied'; copy: string }
+  | { phase: 'running'; migrations: number }
+  | { phase: 'done'; tookSeconds: number };
+
+/**
+ * Opens the database; a server brings its schema up to date. Only the dialect that is used is loaded.
+ * @throws Refusal in one sentence: the database is another program's, newer, half-moved, or (for a command) not up to date
+ */
+export async function openDb(options: DatabaseOptions, opening: Opening = {}): Promise<Db> {
+  if (options.dialect === 'sqlite') return (await import('./sqlite.ts')).openSqlite(options.path, opening);
+  return (await import('./postgres.ts')).openPostgres(options, opening);
 }
 
 /**

@@ -1,14 +1,15 @@
 import { statSync } from 'node:fs';
 import Database from 'better-sqlite3';
+import { Refusal } from './db.ts';
 import { readMigrationFiles, sql } from './drizzle.ts';
 import { SQLiteSyncDialect } from './drizzle-sqlite.ts';
 import { MIGRATIONS } from './sqlite.ts';
+import { isBusy } from './sqlite-files.ts';
 import { TABLES } from './tables.ts';
 
+export { isBusy, Refusal };
 const HOLD_TIMEOUT_MS = 1000;
 
-/** What was asked would do harm, and was not begun: a database in use, a target that holds something else. */
-export class Refusal extends Error {}
 /** Steps done, out of all; called often. */
 export type OnProgress = (done: number, total: number) => void;
 
@@ -40,10 +41,6 @@ export function holdAlone(path: string): { connection: Database.Database; releas
 
 export function inUse(path: string): Refusal {
   return new Refusal(`${path} is in use: stop the server (and what else has it open) first`);
-}
-
-export function isBusy(error: unknown): boolean {
-  return error instanceof Database.SqliteError && /^SQLITE_(BUSY|LOCKED)/.test(error.code);
 }
 
 /**

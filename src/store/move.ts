@@ -36,7 +36,7 @@ export async function moveDatabase(from: DatabaseOptions, to: DatabaseOptions, l
   let target: End | undefined;
   try {
     if (!(await source.isCurrent())) throw new Refusal('the source is not of this version of Keyturn; start this version once with it, and stop it');
-    await (await openDb(to)).close(); // applies migrations
+    await (await openDb(to, { role: 'move' })).close(); // applies migrations
     target = await openEnd(to, 'target');
     if (!(await target.isCurrent())) throw new Refusal('the target was written by a newer Keyturn');
     for (const table of TABLES) await refuseStrangers(table, source, target, report(`comparing ${table.name}`));

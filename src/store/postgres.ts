@@ -1,51 +1,64 @@
-import { fileURLToPath } from 'node:url';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { PgSelect } from 'drizzle-orm/pg-core';
 import pg from 'pg';
-import { type Db, DatabaseAway, type DatabaseOptions, type QueryBuilder, type Step, UNDONE } from './db.ts';
-import { DrizzleQueryError, readMigrationFiles } from './drizzle.ts';
+import { type Db, DatabaseAway, type DatabaseOptions, type Opening, type QueryBuilder, StatementFailed, type Step, UNDONE } from './db.ts';
+import { DrizzleQueryError, getTableName } from './drizzle.ts';
 import { drizzle } from './drizzle-pg.ts';
+import { migratePostgres } from './migrate-postgres.ts';
 import * as schema from './schema/pg.ts';
 
-export const MIGRATIONS = fileURLToPath(new URL('../../drizzle/pg', import.meta.url));
-/** "keyturn" in ASCII: the lock that processes starting together take turns by */
-const MIGRATION_LOCK = '0x6b65797475726e';
-/** serialization failure and deadlock: the database undid the transaction and asks to try again */
+export { MIGRATIONS } from './migrate-postgres.ts';
+/** serialization_failure and deadlock_detected: the database undid the transaction and asks to try again */
 const TRY_AGAIN = new Set(['40001', '40P01']);
 /** unique_violation */
 const TAKEN = '23505';
-const TRIES = 5;
+/**
+ * The classes of what is wrong with a statement itself: unsupported feature, cardinality, data, integrity, syntax. All else
+ * is absence: read-only, locked role, changed password, missing database, right or table … Those pass without a new Keyturn.
+ */
+const MISTAKE = /^(0A|21|22|23|42(?!501|P01))/;
+/** The classes whose messages never quote a value: connection, transaction state, authorization, database, rights, resources, intervention. */
+const QUOTES_NOTHING = /^(08|25|28|3D|42|53|57)/;
+const TRIES = 10;
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 200;
+
+const READINESS = `SELECT current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS "readOnly",
+  ${Object.values(schema).map(getTableName).flatMap((name) => ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((right) => `has_table_privilege('${name}', '${right}')`)).join(' AND ')} AS allowed`;
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
- * PostgreSQL, or what speaks its protocol. READ COMMITTED is enough: compare-and-swap decides. Statements have no names
- * and no session state is kept, so a pooler in transaction mode may stand between. A lost connection is not retried,
- * because what was asked may have been done: the caller answers 503, and a repeated request finds out.
+ * PostgreSQL, or what speaks its protocol. Any isolation level will do: compare-and-swap decides, and what the database
+ * undoes is tried again. Statements have no names and no session state is kept, so a pooler in transaction mode may stand
+ * between. A lost connection is not retried, because what was asked may have been done: the caller answers 503, and a
+ * repeated request finds out.
  */
-export async function openPostgres({ url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, onConnectionLost?: (error: Error) => void): Promise<Db> {
+export async function openPostgres({ url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, opening: Opening = {}): Promise<Db> {
+  await migratePostgres(url, opening);
   const pool = new pg.Pool({
     connectionString: url, max: poolSize, connectionTimeoutMillis: timeoutMs, query_timeout: timeoutMs, keepAlive: true, application_name: 'keyturn',
   });
-  pool.on('error', (error) => onConnectionLost?.(error)); // an error event without a listener would end the process
-  await migrate(url);
+  pool.on('error', (error) => opening.onConnectionLost?.(error)); // an error event without a listener would end the process
   const query = drizzle(pool) as unknown as QueryBuilder;
   return {
     schema,
-    prepare(_name, build) {
+    prepare(name, build) {
       const prepared = build(query).prepare('');
-      return { run: (values) => prepared.execute(values), build };
+      return { name, run: (values) => prepared.execute(values), build };
     },
     locked: (select) => (select as PgSelect).for('share') as typeof select,
-    read: (statement, values) => orAway(async () => statement.run(values)),
-    write: (statement, values) => orAway(async () => statement.run(values)),
-    transact: (steps) => orAway(() => orNull(() => (steps.length === 1 ? runAlone(steps[0] as Step) : runTogether(pool, steps)))),
+    read: (statement, values) => insist(statement.name, async () => statement.run(values)),
+    write: (statement, values) => insist(statement.name, async () => statement.run(values)),
+    transact: (steps) => orNull(steps.length === 1 ? runAlone(steps[0] as Step) : insist('BEGIN', () => runTogether(pool, steps))),
+    check: () => insist('readiness', () => checkReadiness(pool)),
     close: () => pool.end(),
   };
 }
 
 /** One statement is a transaction of its own, in one round trip. */
 async function runAlone({ statement, values, must }: Step): Promise<unknown[][]> {
-  const rows = await statement.run(values);
+  const rows = await insist(statement.name, async () => statement.run(values));
   if (must && rows.length === 0) throw UNDONE;
   return [rows];
 }
@@ -60,65 +73,63 @@ async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][]> {
     const query = drizzle(client) as unknown as QueryBuilder;
     const rows: unknown[][] = [];
     for (const { statement, values, must } of steps) {
-      rows.push(await statement.build(query).prepare('').execute(values));
+      rows.push(await statement.build(query).prepare('').execute(values).catch((error: unknown) => { throw describeFailure(error, statement.name); }));
       if (must && rows.at(-1)?.length === 0) throw UNDONE;
     }
     await client.query('COMMIT');
     return rows;
   } catch (error) {
-    if (error !== UNDONE && sqlStateOf(error) === null) broken = error as Error;
+    const failure = describeFailure(error, 'COMMIT');
+    if (failure instanceof DatabaseAway && !TRY_AGAIN.has(failure.code ?? '')) broken = failure;
     else await client.query('ROLLBACK');
-    throw error;
+    throw failure;
   } finally {
     if (!broken) client.off('error', onError);
     client.release(broken);
   }
 }
 
+/** A standby answers reads, and a role without a right connects: both are looked for. */
+async function checkReadiness(pool: pg.Pool) {
+  const { rows: [found] } = await pool.query<{ readOnly: boolean; allowed: boolean }>(READINESS);
+  if (found?.readOnly !== false) throw new DatabaseAway('the database is read-only', { code: '25006', statement: 'readiness' });
+  if (!found.allowed) throw new DatabaseAway('the role lacks rights on the tables', { code: '42501', statement: 'readiness' });
+}
+
 /** A transaction that was to be undone, or a value that is taken, is an answer and no failure. */
-async function orNull<Result>(run: () => Promise<Result>): Promise<Result | null> {
+async function orNull<Result>(result: Promise<Result>): Promise<Result | null> {
   try {
-    return await run();
+    return await result;
   } catch (error) {
-    if (error === UNDONE || sqlStateOf(error) === TAKEN) return null;
+    if (error === UNDONE || (error instanceof StatementFailed && error.code === TAKEN)) return null;
     throw error;
   }
 }
 
-/** Runs it, again if the database asks for that; any failure but one of the statement itself means that it is away. */
-async function orAway<Result>(run: () => Promise<Result>, triesLeft = TRIES): Promise<Result> {
-  try {
-    return await run();
-  } catch (error) {
-    const state = sqlStateOf(error);
-    if (state !== null && TRY_AGAIN.has(state) && triesLeft > 1) return orAway(run, triesLeft - 1);
-    if (state === null || /^(08|53|57|58|XX|40)/.test(state)) throw new DatabaseAway(state ?? 'no answer', { cause: error });
-    throw error;
-  }
-}
-
-/** The SQLSTATE with which the server answered; null when it did not answer. */
-function sqlStateOf(error: unknown): string | null {
-  const cause = error instanceof DrizzleQueryError ? error.cause : error;
-  return cause instanceof pg.DatabaseError ? (cause.code ?? null) : null;
-}
-
-/** Applies what is missing, in one transaction, one process at a time. */
-async function migrate(url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, application_name: 'keyturn migration' });
-  await client.connect();
-  try {
-    await client.query('BEGIN');
-    await client.query('SELECT pg_advisory_xact_lock($1::bigint)', [BigInt(MIGRATION_LOCK).toString()]);
-    await client.query('CREATE TABLE IF NOT EXISTS keyturn_migrations (created_at bigint PRIMARY KEY, hash text NOT NULL)');
-    const { rows } = await client.query<{ latest: number | null }>('SELECT max(created_at) AS latest FROM keyturn_migrations');
-    for (const migration of readMigrationFiles({ migrationsFolder: MIGRATIONS })) {
-      if (migration.folderMillis <= (rows[0]?.latest ?? 0)) continue;
-      for (const statement of migration.sql) await client.query(statement);
-      await client.query('INSERT INTO keyturn_migrations (created_at, hash) VALUES ($1, $2)', [migration.folderMillis, migration.hash]);
+/** Runs it, again after a random pause if the database asks for that. @throws DatabaseAway, StatementFailed, UNDONE; nothing else */
+async function insist<Result>(statement: string, run: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await run();
+    } catch (error) {
+      const failure = describeFailure(error, statement);
+      if (tries === TRIES || !(failure instanceof DatabaseAway) || !TRY_AGAIN.has(failure.code ?? '')) throw failure;
+      await pause(Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tries));
     }
-    await client.query('COMMIT');
-  } finally {
-    await client.end();
   }
+}
+
+/**
+ * The failure as it leaves the store. Drizzle's error holds every parameter, and PostgreSQL's may quote one (message, detail,
+ * context): neither is kept, not even as a cause.
+ */
+function describeFailure(error: unknown, statement: string): Error {
+  if (error instanceof DatabaseAway || error instanceof StatementFailed) return error;
+  if (error === UNDONE) return UNDONE;
+  const thrown: unknown = error instanceof DrizzleQueryError ? error.cause : error;
+  const { message, code } = (thrown instanceof AggregateError ? thrown.errors[0] : thrown) as { message?: string; code?: string };
+  const about = { code, statement };
+  if (!(thrown instanceof pg.DatabaseError)) return new DatabaseAway(message ?? 'no answer', about);
+  if (MISTAKE.test(code ?? '')) return new StatementFailed(`PostgreSQL refused ${statement}`, about);
+  return new DatabaseAway(QUOTES_NOTHING.test(code ?? '') ? thrown.message : 'PostgreSQL could not do it', about);
 }

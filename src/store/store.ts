@@ -1,5 +1,4 @@
-import { sql } from './drizzle.ts';
-import { type DatabaseOptions, openDb, type Step } from './db.ts';
+import { type DatabaseOptions, openDb, type Opening, type Step } from './db.ts';
 import { mailStatements } from './mails.ts';
 import { oneTimeTokenStatements } from './one-time-tokens.ts';
 import { sessionStatements } from './sessions.ts';
@@ -9,9 +8,8 @@ import { userStatements } from './users.ts';
 export type Store = Awaited<ReturnType<typeof openStore>>;
 
 /** The statements of the product on one open database. */
-export async function openStore(database: DatabaseOptions, onConnectionLost?: (error: Error) => void) {
-  const db = await openDb(database, onConnectionLost);
-  const ping = db.prepare('ping', (query) => query.select({ one: sql<number>`1` }).from(db.schema.users).limit(1));
+export async function openStore(database: DatabaseOptions, opening?: Opening) {
+  const db = await openDb(database, opening);
   return {
     users: userStatements(db),
     sessions: sessionStatements(db),
@@ -20,8 +18,8 @@ export async function openStore(database: DatabaseOptions, onConnectionLost?: (e
     throttles: throttleStatements(db),
     /** Runs the steps as one transaction; yields each step's rows, or null if it was undone. Durable when it resolves. */
     transact: (steps: Step[]) => db.transact(steps),
-    /** Rejects when the database does not answer. */
-    ping: () => db.read(ping, {}),
+    /** Resolves when the database answers and can be written. @throws DatabaseAway */
+    ping: () => db.check(),
     close: () => db.close(),
   };
 }

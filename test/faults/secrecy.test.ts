@@ -3,16 +3,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../support/app.ts';
 import { startServer, tokensIn } from '../support/server.ts';
+import { spellings } from '../support/spellings.ts';
 
 const SECRET_KEY = 'Zm9yLXRlc3RzLW9ubHktcm90YXRlLW1lLW9mdGVuLTEyMzQ1Njc4OTA';
-
-/** The spellings in which a secret could lie about: as it is, percent-encoded, in hex, in both base64s, and as the bytes it encodes. */
-function spellings(secret: string): Buffer[] {
-  const bytes = Buffer.from(secret);
-  const texts = [secret, encodeURIComponent(secret), bytes.toString('hex'), bytes.toString('base64').replace(/=+$/, '').slice(0, -1)];
-  const decoded = Buffer.from(secret, 'base64url');
-  return [...texts.map((text) => Buffer.from(text)), ...(decoded.length >= 24 ? [decoded, Buffer.from(decoded.toString('hex'))] : [])];
-}
 
 test('no password, token or secret is in the database, its WAL or the log', async () => {
   const folder = temporaryFolder();

@@ -25,8 +25,11 @@ export async function freePort(): Promise<number> {
 
 export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 
+/** `settings` are lines of postgresql.conf; `access` are lines of pg_hba.conf that come before "everybody on this machine". */
+type ClusterOptions = { settings?: string[]; access?: string[] };
+
 /** A real PostgreSQL server of the test's own, in a temporary folder. PostgreSQL refuses to run as root: then it runs as `postgres`. */
-export async function startCluster() {
+export async function startCluster({ settings = [], access = [] }: ClusterOptions = {}) {
   const programs = postgresPrograms();
   if (!programs) throw new Error('there is no PostgreSQL on this machine');
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-pg-'));
@@ -43,13 +46,15 @@ export async function startCluster() {
     return asRoot ? execFileSync('runuser', ['-u', 'postgres', '--', ...command], { cwd: '/', stdio: 'pipe' }) : execFileSync(command[0]!, command.slice(1), { stdio: 'pipe' });
   };
   run('initdb', '-D', data, '-U', 'keyturn', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync');
-  writeFileSync(join(data, 'postgresql.auto.conf'), `port=${port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories='${folder}'\nmax_connections=200\nfsync=off\n`);
+  writeFileSync(join(data, 'postgresql.auto.conf'), `port=${port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories='${folder}'\nmax_connections=200\nfsync=off\n${settings.join('\n')}\n`);
+  const rules = join(data, 'pg_hba.conf');
+  writeFileSync(rules, [...access, readFileSync(rules, 'utf8')].join('\n'));
   const control = (...args: string[]) => run('pg_ctl', '-D', data, '-w', '-t', '30', '-l', join(folder, 'log'), ...args);
   control('start');
   const signalAll = (signal: string) => {
     const [postmaster = ''] = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n');
     const children = execFileSync('sh', ['-c', 'pgrep -P "$1" || true', 'sh', postmaster]).toString().split('\n').filter(Boolean);
-    for (const pid of [postmaster, ...children]) process.kill(Number(pid), `SIG${signal}`);
+    for (const pid of [postmaster, ...children]) execFileSync('sh', ['-c', `kill -s ${signal} ${pid} 2>/dev/null || true`]); // a child may have ended
   };
   return {
     port,
@@ -67,6 +72,7 @@ export async function startCluster() {
     freeze: () => signalAll('STOP'),
     thaw: () => signalAll('CONT'),
     stop: () => {
+      if (!existsSync(folder)) return; // a test stopped it
       signalAll('CONT');
       control('stop', '-m', 'immediate');
       rmSync(folder, { recursive: true, force: true });
