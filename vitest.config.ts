@@ -25,10 +25,12 @@ const project = (name: string, include: string[], exclude: string[] = [], global
   },
 });
 
-const onPostgres = () => (postgresPrograms() === null
-  ? project('postgres', ['test/postgres/missing.test.ts'])
-  : project('postgres', EVERYTHING,
-    ['test/postgres/missing.test.ts', ...NEEDS_PROGRAMS, ...TIMING, ...ONLY_SQLITE], ['test/support/postgres-project.ts']));
+const withoutPostgres = ['test/postgres/missing.test.ts'];
+const onPostgres = () => {
+  if (postgresPrograms() === null) return project('postgres', withoutPostgres);
+  const others = [...withoutPostgres, ...NEEDS_PROGRAMS, ...TIMING, ...ONLY_SQLITE];
+  return project('postgres', EVERYTHING, others, ['test/support/postgres-project.ts']);
+};
 
 export default defineConfig(({ mode }) => ({
   test: {

@@ -119,6 +119,19 @@ describe('a device is known', () => {
     }
   });
 
+  test('by its newest marks, in whichever of several cookies they are', async () => {
+    const testApp = await startApp(LIMITED);
+    let old: string | undefined;
+    for (const email of ['a', 'b', 'c', 'd']) old = await signUp(testApp, `${email}@example.com`, old);
+    testApp.clock.now += DAY_MS;
+    const device = await signUp(testApp);
+    await lockStrangersOut(testApp);
+    for (const cookies of [[old!, device], [device, old!]]) {
+      const headers = { cookie: cookies.map((value) => `device=${value}`).join('; ') };
+      expect((await testApp.post('/auth/login', { email: JOHN, password: PASSWORD }, headers)).statusCode).toBe(200);
+    }
+  });
+
   test('still after a sign-out, and after the server was started again with a newer key in front; not without its key', async () => {
     const [old, fresh] = ['aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zA', 'zY1xW8vU7tS6rQ5pO4nM3lK2jI9hG0fE'];
     const DATA_DIR = temporaryFolder();

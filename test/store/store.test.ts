@@ -112,6 +112,29 @@ test('the others, or all, end together, of one user only', async () => {
   expect(await store.sessions.list('eve', NOW)).toHaveLength(1);
 });
 
+test.each([
+  'revoke', 'revokeOthers', 'revokeAll',
+] as const)('%s ends live sessions only: one that ended keeps its reason and time', async (method) => {
+  const store = await storeWithSession();
+  for (const id of ['idle', 'live', 'kept']) await store.transact([store.sessions.insert(session(id, 'ada'))]);
+  await store.transact([store.sessions.revoke({ id: 'one', userId: 'ada', reason: 'logout', now: NOW })]);
+  const now = NOW + 1000; // the idle end of all but these two
+  for (const id of ['live', 'kept']) await store.sessions.rotate({ ...rotation(id, 0), idleExpiresAt: now + 1 });
+  const before = [await store.sessions.find('one'), await store.sessions.find('idle')];
+  const end = { userId: 'ada', reason: 'password_reset', now } as const;
+  const steps = {
+    revoke: ['one', 'idle', 'live'].map((id) => store.sessions.revoke({ ...end, id })),
+    revokeOthers: [store.sessions.revokeOthers({ ...end, keptId: 'kept' })],
+    revokeAll: [store.sessions.revokeAll(end)],
+  };
+  const ended = (await store.transact(steps[method]))!.flat();
+  const ids = ended.map((row) => (row as { id: string }).id).sort();
+  expect(ids).toEqual(method === 'revokeAll' ? ['kept', 'live'] : ['live']);
+  expect([await store.sessions.find('one'), await store.sessions.find('idle')]).toEqual(before);
+  const live = (await store.sessions.find('live'))?.session;
+  expect(live).toMatchObject({ revokedReason: 'password_reset', revokedAt: now });
+});
+
 test('a sign-in that races a change of the password never leaves a session of the old one behind', async () => {
   const store = await storeWithSession();
   for (let round = 0; round < 50; round += 1) {

@@ -67,6 +67,20 @@ test('one that is given back was never there, nor its pause; below nothing there
   expect(await throttles.find('none')).toBeUndefined();
 });
 
+test.each(['take', 'count', 'giveBack', 'clear'] as const)('%s touches its own key and no other', async (method) => {
+  const { throttles, transact } = await openTestStore();
+  for (const key of ['key', 'other', 'other', 'other', 'other']) await throttles.count(key, NOW, POLICY);
+  const other = await throttles.find('other');
+  const act = {
+    take: () => throttles.take('key', NOW, POLICY), count: () => throttles.count('key', NOW, POLICY),
+    giveBack: () => throttles.giveBack('key', NOW + 1), clear: () => transact([throttles.clear('key')]),
+  };
+  const before = await throttles.find('key');
+  await act[method]();
+  expect(await throttles.find('key')).not.toEqual(before);
+  expect(await throttles.find('other')).toEqual(other);
+});
+
 test('as a step it undoes the transaction when there is to be none; clearing forgets one key only', async () => {
   const { throttles, transact, users } = await openTestStore();
   for (const id of ['a', 'b', 'c']) expect(await transact([users.insert(user(id)), throttles.takeStep('key', NOW, POLICY)])).not.toBeNull();

@@ -75,7 +75,25 @@ export async function startApp(env: Record<string, string> = {}, adapt = (config
       return printed.splice(0).map(readPrinted);
     },
     events: () => logLines.map((line) => (JSON.parse(line) as { event?: string }).event),
+    /**
+     * Exactly the security events that the requests in `work` log, in order, each with all of its own fields.
+     * Compare it with toEqual: a test of the log must fail for an event too many, too.
+     */
+    eventsOf: async (work: () => Promise<unknown>) => {
+      const before = logLines.length;
+      await work();
+      return logLines.slice(before).flatMap(readEvent);
+    },
   };
+}
+
+const ON_EVERY_LINE = ['level', 'time', 'pid', 'hostname', 'request_id', 'msg'];
+
+/** The event of a line that a request wrote, with its own fields; none if it is the request's access line. */
+function readEvent(line: string) {
+  const fields = JSON.parse(line) as Record<string, unknown>;
+  if (fields.request_id === undefined || fields.event === undefined || fields.event === 'request') return [];
+  return [Object.fromEntries(Object.entries(fields).filter(([name]) => !ON_EVERY_LINE.includes(name)))];
 }
 
 /** A mail as it is printed where there is no mail server. */
