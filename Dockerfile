@@ -24,7 +24,7 @@ ENV NODE_OPTIONS=--max-semi-space-size=4
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8000 DATA_DIR=/data
 WORKDIR /app
 # No VOLUME: it would hide a forgotten -v behind an anonymous volume, and some versions of buildah prefer that to the -v.
-RUN install -d -m 0700 -o node -g node /data
+RUN install -d -m 0700 -o node -g node /data /backups
 # Everything stays root's, so that the server cannot change its own code. The modes hold whatever umask the checkout had.
 COPY --from=production /app/node_modules node_modules
 COPY --from=development /app/node_modules/redoc/package.json /app/node_modules/redoc/LICENSE node_modules/redoc/

@@ -11,7 +11,7 @@ const TIMING = ['test/**/timing.test.ts'];
 const SLOW = ['test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mail/{outbox,restarts}.test.ts'];
 /** Does not speak to the database, or only to SQLite: a second run on PostgreSQL proves nothing more. */
 const ONLY_SQLITE = [
-  'test/core/**', 'test/sqlite/**', 'test/store/{sqlite,drafts}.test.ts', 'test/mail/{restarts,templates}.test.ts',
+  'test/core/**', 'test/repository/**', 'test/sqlite/**', 'test/store/{sqlite,drafts}.test.ts', 'test/mail/{restarts,templates}.test.ts',
   'test/{cli,client,config,log-output,secrets}.test.ts', 'test/faults/secrecy.test.ts',
 ];
 

@@ -10,7 +10,7 @@ import { loadSecrets, type Secrets } from './secrets.ts';
 import type { DatabaseOptions } from './store/db.ts';
 
 /** Values that may come from a file named by `NAME_FILE`, as container secrets do (ASVS 13.3.1). */
-const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'REDIS_URL', 'SMTP_URL'] as const;
+const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'MIGRATION_DATABASE_URL', 'REDIS_URL', 'SMTP_URL'] as const;
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -156,11 +156,17 @@ function parseRedis(text: string) {
 
 function parseDatabase(values: Environment, dataDir: string): DatabaseOptions {
   const url = values.DATABASE_URL || `sqlite:${resolve(dataDir, 'keyturn.db')}`;
-  const database = parseDatabaseUrl('DATABASE_URL', url, { poolSize: values.DATABASE_POOL_SIZE, timeoutMs: values.DATABASE_TIMEOUT_MS });
+  const pool = { poolSize: values.DATABASE_POOL_SIZE, timeoutMs: values.DATABASE_TIMEOUT_MS };
+  const database = parseDatabaseUrl('DATABASE_URL', url, pool);
+  const migration = values.MIGRATION_DATABASE_URL && parseDatabaseUrl('MIGRATION_DATABASE_URL', values.MIGRATION_DATABASE_URL, pool);
   if (database.dialect === 'postgres' && !values.SECRET_KEY) {
     throw new ConfigError('SECRET_KEY', 'must be set with PostgreSQL, for every copy of the server needs the same');
   }
-  return database;
+  if (!migration) return database;
+  if (database.dialect !== 'postgres' || migration.dialect !== 'postgres') {
+    throw new ConfigError('MIGRATION_DATABASE_URL', 'and DATABASE_URL must both begin with postgres://');
+  }
+  return { ...database, migrationUrl: migration.url };
 }
 
 /** @throws ConfigError with the name under which the address was given */

@@ -18,6 +18,7 @@ export const EnvironmentSchema = Type.Object({
   METRICS_HOST: text('localhost', 'address to serve metrics on'),
   DATA_DIR: text('./data', 'folder of the embedded database and of the generated keys'),
   DATABASE_URL: text('', 'sqlite:PATH, sqlite:///./app.db or postgres://user:password@host/database (with ?sslmode=verify-full&sslrootcert=PATH for TLS); empty means keyturn.db in DATA_DIR. May also be given as DATABASE_URL_FILE'),
+  MIGRATION_DATABASE_URL: text('', 'the same database with a role that may change its tables: migrations use it at start, and the role in DATABASE_URL then needs to read and write rows only. Empty means DATABASE_URL. PostgreSQL only. May also be given as MIGRATION_DATABASE_URL_FILE'),
   DATABASE_POOL_SIZE: integer(10, 1, 1000, 'connections to PostgreSQL, at most'),
   DATABASE_TIMEOUT_MS: integer(900, 100, 60_000, 'how long PostgreSQL may take to give a connection, and then to answer a statement; past it the answer is 503'),
   SECRET_KEY: text('', 'at least 32 bytes, base of every secret; a comma-separated list rotates it: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as SECRET_KEY_FILE'),

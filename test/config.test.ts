@@ -57,6 +57,8 @@ describe('a bad value is refused at start, by the name of its variable, and neve
     ['a hash below the floor in production', { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '8' }, /^ARGON2_MEMORY_KIB: must be at least 19456/],
     ['another database', { DATABASE_URL: 'mysql://user:hunter2@host/name' }, /^DATABASE_URL: must look like sqlite:PATH/],
     ['PostgreSQL without a key that all copies share', { SECRET_KEY: '', DATABASE_URL: 'postgres://user:hunter2@host/name' }, /^SECRET_KEY: must be set with PostgreSQL/],
+    ['a role for migrations on SQLite', { MIGRATION_DATABASE_URL: 'postgres://owner:hunter2@host/name' }, /^MIGRATION_DATABASE_URL: and DATABASE_URL must both begin with postgres:/],
+    ['a role for migrations without a host', { SECRET_KEY: 'aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zA', DATABASE_URL: 'postgres://user:hunter2@host/name', MIGRATION_DATABASE_URL: 'postgres:///name' }, /^MIGRATION_DATABASE_URL: must look like/],
     ['PostgreSQL without a host', { DATABASE_URL: 'postgres:///name' }, /^DATABASE_URL: must look like/],
     ['a database without a path', { DATABASE_URL: 'sqlite:' }, /^DATABASE_URL: must look like/],
     ['a database with a host', { DATABASE_URL: 'sqlite://app.db' }, /^DATABASE_URL: must look like/],

@@ -16,7 +16,8 @@ after a theft, or used since it was made: with --keep-sessions these would be al
   takesFile: true,
   exits: { failed: 'FILE is damaged, is no database of Keyturn, or is of a newer one', refused: 'a server has the database open, or it holds users' },
   example: `  docker compose stop api
-  keyturn restore /backups/keyturn-2026-01-31.db --force`,
+  docker compose run --rm api keyturn restore /backups/keyturn-2026-01-31.db --force
+  docker compose start api`,
   run: runRestore,
 };
 

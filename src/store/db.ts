@@ -70,7 +70,14 @@ export type Db = {
 /** Where the data is. Times are milliseconds. */
 export type DatabaseOptions =
   | { dialect: 'sqlite'; path: string }
-  | { dialect: 'postgres'; url: string; poolSize: number; timeoutMs: number };
+  | {
+    dialect: 'postgres';
+    url: string;
+    /** applies migrations, where the role of `url` may not change tables */
+    migrationUrl?: string;
+    poolSize: number;
+    timeoutMs: number;
+  };
 
 /**
  * For what a database is opened. `server` (without a role) makes and migrates it; `move` does so too, and may write a half-moved

@@ -34,8 +34,8 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
  * between. A lost connection is not retried, because what was asked may have been done: the caller answers 503, and a
  * repeated request finds out.
  */
-export async function openPostgres({ url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, opening: Opening = {}): Promise<Db> {
-  await migratePostgres(url, opening);
+export async function openPostgres({ url, migrationUrl = url, poolSize, timeoutMs }: Extract<DatabaseOptions, { dialect: 'postgres' }>, opening: Opening = {}): Promise<Db> {
+  await migratePostgres(migrationUrl, opening);
   const pool = new pg.Pool({
     connectionString: url, max: poolSize, connectionTimeoutMillis: timeoutMs, query_timeout: timeoutMs, keepAlive: true, application_name: 'keyturn',
   });

@@ -4,15 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A file with a key and a certificate for localhost, signed by itself, made for this run; null where there is no openssl. */
-export const LOCALHOST_PEM = makeCertificate();
+export const LOCALHOST_PEM = makePem('ec');
 
-function makeCertificate(): string | null {
+/** A file with a key of the kind, and its certificate for localhost; null where there is no openssl. */
+export function makePem(kind: 'ec' | 'rsa'): string | null {
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-certificate-'));
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const [key, certificate, both] = ['key', 'certificate', 'both'].map((name) => join(folder, `${name}.pem`)) as [string, string, string];
   try {
     execFileSync('openssl', [
-      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost',
+      'req', '-x509', '-newkey', kind, '-pkeyopt', kind === 'ec' ? 'ec_paramgen_curve:prime256v1' : 'rsa_keygen_bits:3072', '-nodes', '-days', '2', '-subj', '/CN=localhost',
       '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:0.0.0.0', '-keyout', key, '-out', certificate,
     ], { stdio: 'ignore' });
   } catch {

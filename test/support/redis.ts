@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,24 +20,11 @@ export type RedisServer = Awaited<ReturnType<typeof startRedis>>;
 export async function startRedis(after: (stop: () => Promise<void>) => void = onTestFinished) {
   const port = await freePort();
   const url = `redis://:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/1`;
-  const launch = async (password = PASSWORD) => {
-    const child = spawn(program, ['--port', `${port}`, '--bind', '127.0.0.1', '--requirepass', password, '--save', '', '--appendonly', 'no', '--dir', tmpdir()], { stdio: ['ignore', 'pipe', 'ignore'] });
-    let said = '';
-    await new Promise<void>((resolve, reject) => {
-      child.once('exit', (code) => reject(new Error(`Redis ended with ${code}: ${said}`)));
-      child.stdout.on('data', (chunk: Buffer) => {
-        said += chunk.toString();
-        if (said.includes('Ready to accept connections')) resolve();
-      });
-    });
-    return child;
-  };
+  const launch = async (password = PASSWORD) => launchRedis([
+    '--port', `${port}`, '--bind', '127.0.0.1', '--requirepass', password, '--save', '', '--appendonly', 'no', '--dir', tmpdir(),
+  ]);
   let child = await launch();
-  const kill = async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGKILL'); // ends a stopped process, too
-    await once(child, 'exit');
-  };
+  const kill = () => killRedis(child);
   after(kill);
   return {
     url, port, kill,
@@ -56,4 +43,30 @@ export async function startRedis(after: (stop: () => Promise<void>) => void = on
       }
     },
   };
+}
+
+/** The same with arguments of the test's own. */
+export async function startRedisWith(args: string[]) {
+  const child = await launchRedis(args);
+  onTestFinished(() => killRedis(child));
+}
+
+/** Resolves when Redis accepts connections. */
+async function launchRedis(args: string[]) {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  let said = '';
+  await new Promise<void>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`Redis ended with ${code}: ${said}`)));
+    child.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.includes('Ready to accept connections')) resolve();
+    });
+  });
+  return child;
+}
+
+async function killRedis(child: ChildProcess) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGKILL'); // ends a stopped process, too
+  await once(child, 'exit');
 }
