@@ -22,6 +22,7 @@ const project = (name: string, include: string[], exclude: string[] = [], global
     isolate: false, // one app and one database per test is isolation enough
     testTimeout: 90_000,
     hookTimeout: 90_000,
+    expect: { poll: { timeout: 30_000, interval: 20 } }, // for conditions, however busy the machine is
   },
 });
 

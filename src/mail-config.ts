@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { unescape } from 'node:querystring';
+import { domainToASCII } from 'node:url';
 import { isEmail } from './core/identifiers.ts';
 import { ConfigError, type Environment } from './environment.ts';
 
@@ -47,10 +48,15 @@ function parseSmtp(text: string) {
   return { host, secure, port: Number(url.port || (secure ? 465 : 587)), requireTls: !secure && !LOOPBACK.test(host), username, password, timeoutMs: SMTP_TIMEOUT_MS };
 }
 
-/** A name, in quotes or without, and an address in angle brackets; or an address alone (ASVS 1.3.11). */
+/**
+ * A name, in quotes or without, and an address in angle brackets; or an address alone (ASVS 1.3.11). An internationalized
+ * domain is kept in its ASCII form.
+ */
 function parseSender(text: string): { name: string; address: string } {
   const [, quoted, plain = '', inBrackets] = /^(?:"([^<>"\\\p{Cc}]*)"|([^<>"\\\p{Cc}]*))\s*<([^<>]+)>$/u.exec(text) ?? [];
-  const address = inBrackets ?? text;
+  const given = inBrackets ?? text;
+  const domainAt = given.lastIndexOf('@') + 1;
+  const address = given.slice(0, domainAt) + domainToASCII(given.slice(domainAt));
   if (!isEmail(address, LOCAL_SENDER_LABELS)) throw new ConfigError('MAIL_FROM', 'must look like Example <no-reply@example.com>');
   return { name: (quoted ?? plain).trim(), address };
 }

@@ -47,7 +47,7 @@ describe('security headers', () => {
     open.write('GET /health HTTP/1.1\r\nHost: a\r\n');
     const refused = parseAnswer(await sendRaw(port, 'NONSENSE\r\n\r\n'));
     const closing = app.close();
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    await expect.poll(() => app.server.listening).toBe(false);
     open.write('\r\n');
     await Promise.all([closing, once(open, 'close')]);
     const drained = parseAnswer(Buffer.concat(received).toString());
