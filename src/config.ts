@@ -12,6 +12,9 @@ import type { DatabaseOptions } from './store/db.ts';
 /** Values that may come from a file named by `NAME_FILE`, as container secrets do (ASVS 13.3.1). */
 const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'MIGRATION_DATABASE_URL', 'REDIS_URL', 'SMTP_URL'] as const;
 
+/** Defaults that differ from those of EnvironmentSchema, which are for production. */
+const OUTSIDE_PRODUCTION = { SHUTDOWN_DELAY_SECONDS: '0' };
+
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 const OWASP_MEMORY_FLOOR_KIB = [Number.POSITIVE_INFINITY, 47_104, 19_456, 12_288, 9_216, 7_168];
@@ -73,6 +76,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
     metricsHost: values.METRICS_HOST,
     compatRoutes: values.COMPAT_ROUTES,
     docs: values.DOCS,
+    shutdownDelayMs: values.SHUTDOWN_DELAY_SECONDS * 1000,
   };
 }
 
@@ -96,9 +100,10 @@ function parse(env: Record<string, string | undefined>): Environment {
   const known = Object.entries(EnvironmentSchema.properties).flatMap(([name, schema]) => {
     const value = env[name]?.trim();
     if (value && TypeGuard.IsInteger(schema) && !/^-?\d+$/.test(value)) throw new ConfigError(name, 'expected integer');
-    return value ? [[name, value]] : [];
+    return value ? [[name, value] as const] : [];
   });
-  const values: unknown = Value.Default(EnvironmentSchema, Value.Convert(EnvironmentSchema, Object.fromEntries(known)));
+  const given = { ...(env.NODE_ENV?.trim() !== 'production' && OUTSIDE_PRODUCTION), ...Object.fromEntries<string>(known) };
+  const values: unknown = Value.Default(EnvironmentSchema, Value.Convert(EnvironmentSchema, given));
   const error = Value.Errors(EnvironmentSchema, values).First();
   if (error) {
     const { anyOf } = error.schema as { anyOf?: { const: string }[] };

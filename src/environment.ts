@@ -61,6 +61,7 @@ export const EnvironmentSchema = Type.Object({
   REDIS_URL: text('', 'redis://user:password@host:port/number, or rediss:// for TLS: copies of the server that share it count rate limits together; while it is away, and if empty, each counts for itself. Valkey will do. May also be given as REDIS_URL_FILE'),
   COMPAT_ROUTES: flag(true, 'answer at /register, /login, /api/login … too'),
   DOCS: flag(true, '/docs, /redoc and /openapi.json'),
+  SHUTDOWN_DELAY_SECONDS: Type.Number({ default: 5, minimum: 0, maximum: 300, description: 'after SIGTERM the server serves for so long with a red /health/ready, so that load balancers notice, before it refuses connections; 0 outside production unless set' }),
 });
 
 export type Environment = Static<typeof EnvironmentSchema>;

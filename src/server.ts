@@ -2,9 +2,8 @@ import closeWithGrace from 'close-with-grace';
 import { type App, buildApp } from './app.ts';
 import { type Config, ConfigError, describeDatabase, loadConfig } from './config.ts';
 
+/** How long the end may take, beside SHUTDOWN_DELAY_SECONDS. */
 const GRACE_MS = 10_000;
-/** By then all that is left are clients that do not read their answers. */
-const STALLED_MS = 7_000;
 
 /** What a newcomer wants to know, in words; a production log stays JSON to the last line. */
 function welcome(config: Config, address: string): string {
@@ -23,23 +22,19 @@ Or try it here:
 `;
 }
 
-async function drain(app: App) {
-  setTimeout(() => app.server.closeAllConnections(), STALLED_MS).unref();
-  await app.close();
-}
-
 async function main() {
   process.umask(0o077); // what it writes is for its own user only
+  const config = loadConfig(process.env);
   const running: { app?: App } = {};
-  closeWithGrace({ delay: GRACE_MS, logger: false }, async ({ err, signal }) => {
+  closeWithGrace({ delay: config.shutdownDelayMs + GRACE_MS, logger: false }, async ({ err, signal }) => {
     const { app } = running;
     if (err && !app) console.error(err);
     if (!app) return;
     if (err) app.log.fatal({ event: 'crash', err }, 'an unexpected error ends the process');
     else app.log.info({ event: 'stopping', signal }, 'finishing what is in flight');
-    await drain(app);
+    if (!err) await app.drain();
+    await app.close();
   });
-  const config = loadConfig(process.env);
   const app = await buildApp(config);
   running.app = app;
   const address = await app.listen({ host: config.host, port: config.port });

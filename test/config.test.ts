@@ -128,6 +128,13 @@ describe('what is accepted', () => {
     expect(statSync(folder).mode & 0o777).toBe(0o700);
   });
 
+  test('a delay before the end in production, where proxies must notice, and none elsewhere unless it is set', () => {
+    expect(load(PRODUCTION).shutdownDelayMs).toBe(5000);
+    expect([load({}).shutdownDelayMs, load({ NODE_ENV: 'test' }).shutdownDelayMs]).toEqual([0, 0]);
+    expect(load({ SHUTDOWN_DELAY_SECONDS: '1.5' }).shutdownDelayMs).toBe(1500);
+    expect(load({ ...PRODUCTION, SHUTDOWN_DELAY_SECONDS: '0' }).shutdownDelayMs).toBe(0);
+  });
+
   test('empty values, as container files have them, count as not set', () => {
     const empty = Object.fromEntries(Object.keys(EnvironmentSchema.properties).map((name) => [name, ' ']));
     const folder = temporaryFolder();

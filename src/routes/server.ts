@@ -14,6 +14,7 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const alive = (operationId: string, summary: string, ...named: Problem[]) =>
     ({ tags: ['server'], operationId, summary, response: { 200: answer(Ok, 'yes', ok) }, problems: named });
   const ready = async () => {
+    if (app.isStopping()) throw problems.draining();
     await app.store.ping();
     return ok;
   };

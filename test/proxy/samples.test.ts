@@ -5,8 +5,7 @@ import { connect as connectTls, type SecureVersion } from 'node:tls';
 import { expect, test } from 'vitest';
 import { LOCALHOST_PEM, makePem } from '../support/certificates.ts';
 import { PASSWORD, temporaryFolder } from '../support/app.ts';
-import { readCompose } from '../support/compose.ts';
-import { describeWithNginx, startNginx } from '../support/nginx.ts';
+import { describeWithNginx, proxyOfCompose, startNginx } from '../support/nginx.ts';
 import { freePort } from '../support/postgres.ts';
 import { type Server, startServer } from '../support/server.ts';
 
@@ -22,10 +21,7 @@ describeWithNginx('the proxy of the compose file', () => {
   test('hands requests on, and nothing that a client wrote into the headers of proxies', async () => {
     const server = await startBehindProxy();
     const port = await freePort();
-    // Debian's nginx cannot resolve an upstream's name anew; the image of the compose file can, and has a name server for it.
-    const blocks = readCompose().configs.proxy!.content
-      .replace('server copies:8000 resolve;', `server ${new URL(server.url).host};`).replace('listen 80;', `listen 127.0.0.1:${port};`);
-    await startNginx(blocks, port);
+    await startNginx(proxyOfCompose(port, [server.url]), port);
     const url = `http://127.0.0.1:${port}`;
     const answer = await fetch(`${url}/auth/register`, {
       method: 'POST', headers: { 'content-type': 'application/json', ...FORGED }, body: JSON.stringify({ email: 'john@example.com', password: PASSWORD }),

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, onTestFinished } from 'vitest';
 import { temporaryFolder } from './app.ts';
+import { readCompose } from './compose.ts';
 
 const PROGRAM = '/usr/sbin/nginx';
 
@@ -13,6 +14,12 @@ const PROGRAM = '/usr/sbin/nginx';
 export const describeWithNginx: (name: string, tests: () => void) => void = existsSync(PROGRAM)
   ? (name, tests) => describe(name, tests)
   : (name, tests) => describe.skip(`${name} (skipped: there is no ${PROGRAM})`, tests);
+
+/** The compose file's own configuration, on this port, before these servers. Debian's nginx cannot resolve a name anew, and finds no Docker here. */
+export function proxyOfCompose(port: number, urls: string[]): string {
+  return readCompose().configs.proxy!.content.replace('listen 80;', `listen 127.0.0.1:${port};`)
+    .replace(/^ *server copies:8000(.*) resolve;$/m, (_line, options: string) => urls.map((url) => `server ${new URL(url).host}${options};`).join('\n'));
+}
 
 /** A real nginx with these lines of configuration (`upstream` and `server` blocks), which listen on the port; it is gone after the test. */
 export async function startNginx(blocks: string, port: number) {
