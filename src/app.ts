@@ -9,6 +9,7 @@ import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
 import core from './plugins/core.ts';
+import decoys from './plugins/decoys.ts';
 import deviceCookies from './plugins/device-cookies.ts';
 import docs from './plugins/docs.ts';
 import draining from './plugins/draining.ts';
@@ -77,6 +78,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
   await app.register(rateLimits);
   await app.register(jsonBody);
   await app.register(store);
+  await app.register(decoys);
   await app.register(mail, { printMail });
   await app.register(cookies);
   await app.register(refreshCookies);

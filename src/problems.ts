@@ -63,6 +63,7 @@ export const problems = {
   rateLimited: (retryAfterSeconds: number) => new Problem(429, 'rate_limited', `Too many requests; try again in ${retryAfterSeconds} s`),
   mailOff: () => new Problem(501, 'mail_off', 'This server sends no mail; its operator can set SMTP_URL'),
   overloaded: () => new Problem(503, 'overloaded', 'Too many sign-ins are waiting; try again shortly', { headers: { 'retry-after': '2' } }),
+  hashNotComputed: () => new Problem(503, 'hash_not_computed', 'The server has no memory for a password hash just now; try again shortly', { headers: { 'retry-after': '2' } }),
   databaseAway: () => new Problem(503, 'database_away', 'The database does not answer; try again shortly', { headers: { 'retry-after': '2' } }),
   draining: () => new Problem(503, 'draining', 'The server is shutting down; try again', { headers: { 'retry-after': '1', connection: 'close' } }),
   unexpected: () => new Problem(500, 'unexpected', 'Something went wrong on our side'),

@@ -97,7 +97,7 @@ export const bearerProblems = [problems.accessTokenMissing(), problems.accessTok
 export const unsafeProblems = [problems.malformedBody(), problems.crossSite(), problems.bodyTooLarge(), problems.unsupportedMediaType(), ...busy];
 
 /** What every route can answer that hashes a password. */
-export const passwordProblems = [problems.overloaded(), ...unsafeProblems];
+export const passwordProblems = [problems.overloaded(), problems.hashNotComputed(), ...unsafeProblems];
 export const exampleFault = 'must have at least 8 characters';
 
 /** OpenAPI `security` of a route behind `authenticate`. */

@@ -19,6 +19,8 @@ export type DerivedKeys = {
   deviceKey: KeyObject;
   /** hashes what is throttled */
   throttleKey: KeyObject;
+  /** chooses the decoy hash of a name that nobody has */
+  decoyKey: KeyObject;
 };
 export type SigningKey = { id: string; algorithm: Algorithm; sign: Buffer | string; verify: Buffer | string; jwk: JsonWebKey | null };
 export type Algorithm = 'HS256' | 'ES256' | 'EdDSA' | 'RS256';
@@ -83,7 +85,7 @@ function deriveKeys(secret: string): DerivedKeys {
   const key = (label: string) => createSecretKey(derive(secret, label, 32));
   return {
     id: keyId(secret), chainKey: key('refresh chain'), tokenKey: key('refresh token'), linkKey: key('mail link'),
-    deviceKey: key('device cookie'), throttleKey: key('throttle'),
+    deviceKey: key('device cookie'), throttleKey: key('throttle'), decoyKey: key('decoy hash'),
   };
 }
 

@@ -244,8 +244,8 @@ describe('changing the password', () => {
     const { app, post, get, register } = await startApp();
     const here = await register();
     const { verify } = app.passwords;
-    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (password, hash) => {
-      const fits = await verify(password, hash);
+    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (...guess) => {
+      const fits = await verify(...guess);
       expect((await post('/auth/change-password', change(PASSWORD, NEW), bearer(here.accessToken))).statusCode).toBe(200);
       return fits;
     });
@@ -258,10 +258,10 @@ describe('changing the password', () => {
     const { app, post, register } = await startApp();
     const { accessToken, userId } = await register();
     const { verify } = app.passwords;
-    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (password, hash) => {
+    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (password, hash, name) => {
       const newHash = await app.passwords.hash(password);
       await app.store.transact([app.store.users.replacePasswordHash({ id: userId, oldHash: hash!, newHash, changedAt: 0 })]);
-      return verify(password, hash);
+      return verify(password, hash, name);
     });
     expect((await post('/auth/change-password', change(PASSWORD, NEW), bearer(accessToken))).statusCode).toBe(200);
     expect((await post('/auth/login', { email: 'john@example.com', password: NEW })).statusCode).toBe(200);

@@ -56,7 +56,7 @@ test('takes over what JSON Lines and CSV have of a user, and nothing else', asyn
   expect([second.code, second.result.imported]).toEqual([0, 2]);
   const users = await usersIn(folder, 'john@example.com', 'jane@example.com', 'joe', 'jim', 'ann', 'bob');
   const now = expect.closeTo(Date.now(), -5) as number;
-  const base = { passwordHash: HASH, emailVerifiedAt: null, roles: '', id: expect.stringMatching(/^[\w-]{22}$/) };
+  const base = { passwordHash: HASH, emailVerifiedAt: null, lastSignedInAt: null, verifyBy: null, roles: '', id: expect.stringMatching(/^[\w-]{22}$/) };
   expect(users).toEqual([
     { ...base, email: 'john@example.com', username: 'John_1', usernameKey: 'john_1', emailVerifiedAt: now, roles: 'admin editor', createdAt: at('2020-02-29T11:30:15.500Z'), passwordChangedAt: at('2020-02-29T11:30:15.500Z') },
     { ...base, email: 'jane@example.com', username: null, usernameKey: null, emailVerifiedAt: at('2021-01-01T00:00:00.123Z'), roles: 'a b', createdAt: 1_600_000_000_000, passwordChangedAt: 1_600_000_000_000 },

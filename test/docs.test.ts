@@ -15,7 +15,7 @@ const PAGES = ['/docs', '/docs/json', '/docs/yaml', '/docs/static/index.html', '
 const LINK_PAGES = ['/reset-password', '/verify-email'];
 const BROWSER = ['/', '/client.js', '/demo', '/demo/demo.js', '/demo/demo.css'];
 /** Answered only when the server itself or the connection is at fault. */
-const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded'];
+const FAULTS = ['bad_request', 'unexpected', 'draining', 'database_away', 'overloaded', 'hash_not_computed'];
 /** Columns whose names are also those of fields that leave the server. */
 const PUBLIC_NAMES = ['id', 'email', 'username', 'roles', 'created_at', 'user_id', 'last_used_at', 'expires_at', 'idle_expires_at', 'ip'];
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { DatabaseAway } from '../src/store/db.ts';
-import { PasswordQueueFull } from '../src/core/passwords.ts';
+import { HashNotComputed, PasswordQueueFull } from '../src/core/hash-queue.ts';
 import { problems as catalogue } from '../src/problems.ts';
 import { bearer, PASSWORD, problemOf, startApp, type TestApp, WITHOUT_MAIL } from './support/app.ts';
 
@@ -56,6 +56,7 @@ const cases: Case[] = [
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, new TypeError(`${MARK} is not a function`)); return login(testApp); }],
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, Object.assign(new Error(MARK), { statusCode: 418, code: 'TEAPOT' })); return login(testApp); }],
   ['503 database_away', { 'retry-after': '2' }, (testApp) => { breakStore(testApp, new DatabaseAway(`no such table: ${MARK}`)); return login(testApp); }],
+  ['503 hash_not_computed', { 'retry-after': '2' }, (testApp) => { breakStore(testApp, new HashNotComputed(MARK)); return login(testApp); }],
   ['503 overloaded', { 'retry-after': '2' }, (testApp) => { breakStore(testApp, new PasswordQueueFull(MARK)); return login(testApp); }],
 ];
 
@@ -80,7 +81,7 @@ describe('the catalogue', () => {
     catalogue.malformedBody(), catalogue.linkInvalid(), catalogue.badRequest(), catalogue.invalidCredentials(), catalogue.accessTokenMissing(), catalogue.accessTokenInvalid(), catalogue.refreshTokenMissing(), catalogue.tokenMissing(),
     catalogue.refreshTokenInvalid(), catalogue.refreshTokenReused(), catalogue.sessionEnded(), catalogue.crossSite(), catalogue.notFound(), catalogue.sessionNotFound(),
     catalogue.methodNotAllowed('GET'), catalogue.identifierTaken(['email']), catalogue.requestTimeout(), catalogue.bodyTooLarge(), catalogue.unsupportedMediaType(), catalogue.invalidInput([]),
-    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
+    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.hashNotComputed(), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
   ];
 
   test('has a code of its own for each problem, a challenge on each 401, and Retry-After on each 503 and where passwords were guessed', () => {

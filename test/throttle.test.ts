@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { PasswordQueueFull } from '../src/core/passwords.ts';
+import { PasswordQueueFull } from '../src/core/hash-queue.ts';
 import { parseMarks } from '../src/core/devices.ts';
 import { bucketKey, forgetAttempts, takeMail } from '../src/core/throttle.ts';
 import { bearer, DAY_MS, PASSWORD, problemOf, startApp, temporaryFolder, type TestApp, tokensOf } from './support/app.ts';
@@ -314,10 +314,10 @@ describe('an ordinary sign-in', () => {
     const { app } = testApp;
     const { verify } = app.passwords;
     await guess(testApp);
-    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (password, hash) => {
+    vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (password, hash, name) => {
       const newHash = await app.passwords.hash(password);
       await app.store.transact([app.store.users.replacePasswordHash({ id: userId, oldHash: hash!, newHash, changedAt: app.now() })]);
-      return verify(password, hash);
+      return verify(password, hash, name);
     });
     expect((await attempt(testApp, JOHN, PASSWORD)).statusCode).toBe(200);
   });

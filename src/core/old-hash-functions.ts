@@ -1,4 +1,4 @@
-import { createCipheriv, createHash, createHmac, pbkdf2, scrypt, timingSafeEqual } from 'node:crypto';
+import { createCipheriv, createHash, createHmac, pbkdf2, randomBytes, scrypt } from 'node:crypto';
 import { promisify } from 'node:util';
 import argon2 from 'argon2';
 
@@ -32,7 +32,10 @@ export type Derivation = {
   sound: boolean;
   /** by what it is over CEILINGS, or null */
   excess: string | null;
-  fits: (password: Buffer) => Promise<boolean>;
+  /** what the right password derives */
+  digest: Buffer;
+  /** Rejects if it could not be computed, as for want of memory. */
+  derive: (password: Buffer) => Promise<Buffer>;
 };
 
 /** Bytes of base64, also of base64url and of passlib's kind, which has a dot for the plus. */
@@ -49,10 +52,11 @@ export function bcryptDerivation({ cost, salt, hash }: Record<'cost' | 'salt' | 
   return {
     sound: rounds >= 4 && rounds <= 31,
     excess: over('bcrypt cost', rounds, CEILINGS.bcryptCost),
-    fits: async (password) => {
+    digest: Buffer.from(hash),
+    derive: async (password) => {
       const key = prepare(password);
       const derived = await (await import('bcrypt')).default.hash(key, `$2b$${cost.padStart(2, '0')}$${salt}`);
-      return isSame(Buffer.from(derived.slice(-BCRYPT_HASH_LENGTH)), Buffer.from(hash)) && !key.includes(0);
+      return key.includes(0) ? randomBytes(BCRYPT_HASH_LENGTH) : Buffer.from(derived.slice(-BCRYPT_HASH_LENGTH));
     },
   };
 }
@@ -71,12 +75,13 @@ export function pbkdf2Derivation({ digest = 'sha1', iterations }: { digest?: str
   return {
     sound: hash.length === DIGEST_BYTES[digest as keyof typeof DIGEST_BYTES],
     excess: over('PBKDF2 iterations', Number(iterations), CEILINGS.pbkdf2Iterations),
-    fits: async (password) => isSame(await derivePbkdf2(password, salt, Number(iterations), hash.length, digest), hash),
+    digest: hash,
+    derive: (password) => derivePbkdf2(password, salt, Number(iterations), hash.length, digest),
   };
 }
 
 export function scryptDerivation(parts: Record<'n' | 'r' | 'p', string>, salt: Buffer, hash: Buffer): Derivation {
-  return { ...checkScrypt(parts), fits: async (password) => isSame(await runScrypt(parts, password, salt, hash.length), hash) };
+  return { ...checkScrypt(parts), digest: hash, derive: (password) => runScrypt(parts, password, salt, hash.length) };
 }
 
 /** Firebase's: the signer key of the project, encrypted by AES-256-CTR under what scrypt makes of password and salt. */
@@ -85,10 +90,11 @@ export function firebaseDerivation({ n, r, p, separator = '', key, salt, hash }:
   const fullSalt = Buffer.concat([bytesOf(salt), bytesOf(separator)]);
   return {
     ...checkScrypt(parts),
-    fits: async (password) => {
+    digest: bytesOf(hash),
+    derive: async (password) => {
       const derived = await runScrypt(parts, password, fullSalt, FIREBASE_KEY_BYTES);
       const cipher = createCipheriv('aes-256-ctr', derived, Buffer.alloc(16));
-      return isSame(Buffer.concat([cipher.update(bytesOf(key)), cipher.final()]), bytesOf(hash));
+      return Buffer.concat([cipher.update(bytesOf(key)), cipher.final()]);
     },
   };
 }
@@ -108,22 +114,19 @@ function runScrypt({ n, r, p }: Record<'n' | 'r' | 'p', string>, password: Buffe
 }
 
 export function argon2Derivation({ type, version = '16', memory, passes, lanes, salt, hash }: Record<'type' | 'memory' | 'passes' | 'lanes' | 'salt' | 'hash', string> & { version?: string | undefined }): Derivation {
-  const expected = bytesOf(hash);
+  const digest = bytesOf(hash);
   return {
     sound: Number(lanes) > 0 && Number(passes) > 0 && Number(memory) >= 8 * Number(lanes),
     excess: over('MiB of argon2', Number(memory) / 1024, CEILINGS.argon2MemoryMib) ?? over('passes of argon2', Number(passes), CEILINGS.argon2Passes)
       ?? over('lanes of argon2', Number(lanes), CEILINGS.argon2Lanes),
-    fits: async (password) => isSame(await argon2.hash(password, {
-      raw: true, type: ARGON2_TYPES[type as keyof typeof ARGON2_TYPES], version: Number(version), salt: bytesOf(salt), hashLength: expected.length,
+    digest,
+    derive: (password) => argon2.hash(password, {
+      raw: true, type: ARGON2_TYPES[type as keyof typeof ARGON2_TYPES], version: Number(version), salt: bytesOf(salt), hashLength: digest.length,
       memoryCost: Number(memory), timeCost: Number(passes), parallelism: Number(lanes),
-    }), expected),
+    }),
   };
 }
 
 function over(what: string, cost: number, ceiling: number): string | null {
   return cost > ceiling ? `${Math.ceil(cost)} ${what}, at most ${ceiling}` : null;
-}
-
-function isSame(derived: Buffer, expected: Buffer): boolean {
-  return derived.length === expected.length && timingSafeEqual(derived, expected);
 }

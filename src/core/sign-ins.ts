@@ -15,9 +15,9 @@ export type LoginResult =
 
 /** Checks the password and begins a session. A hash of another cost than the configured one is replaced on the way. */
 export async function login(core: Core, credentials: Credentials, device: MarkedDevice): Promise<LoginResult> {
-  const { user, bucket } = await findAccount(core, credentials, device);
+  const { name, user, bucket } = await findAccount(core, credentials, device);
   const unverified = user !== undefined && mustVerify(core, user);
-  const tried = await attempt(core, bucket, async () => (await core.passwords.verify(credentials.password, user?.passwordHash)) && !unverified);
+  const tried = await attempt(core, bucket, async () => (await core.passwords.verify(credentials.password, user?.passwordHash, name)) && !unverified);
   if (tried.outcome === 'throttled') return { ...tried, userId: user?.id ?? null };
   if (!user || tried.outcome === 'wrong') return { outcome: 'refused', userId: user?.id ?? null, unverified };
   const upgraded = await hashAnew(core, user, credentials.password);
@@ -43,15 +43,16 @@ async function hashAnew(core: Core, { passwordHash }: User, password: string): P
 }
 
 /** The account of the identifier; and the device's own bucket if the device is known to it, or else that of the identifier, for all strangers. */
-async function findAccount(core: Core, { email, username }: Credentials, { marks }: MarkedDevice): Promise<{ user: User | undefined; bucket: Bucket }> {
+async function findAccount(core: Core, { email, username }: Credentials, { marks }: MarkedDevice): Promise<{ name: string; user: User | undefined; bucket: Bucket }> {
   const identifier = {
     email: email === undefined ? null : normalizeEmail(email),
     usernameKey: username === undefined ? null : usernameKey(username),
   };
-  const strangers = identifier.email === null ? bucketKey(core, 'username', identifier.usernameKey ?? '') : bucketKey(core, 'email', identifier.email);
+  const name = identifier.email ?? identifier.usernameKey ?? '';
+  const strangers = bucketKey(core, identifier.email === null ? 'username' : 'email', name);
   const keyOf = new Map(marks.map((mark) => [mark, bucketKey(core, 'device', mark.id)]));
   const { user, throttles } = await core.store.users.findForSignIn({ ...identifier, throttleKeys: [strangers, ...keyOf.values()] });
   const mark = findMark(core, marks, user);
   const key = (mark && keyOf.get(mark)) ?? strangers;
-  return { user, bucket: { key, counted: throttles.find((each) => each.key === key) } };
+  return { name, user, bucket: { key, counted: throttles.find((each) => each.key === key) } };
 }

@@ -6,7 +6,7 @@ import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
 import { findMark } from './devices.ts';
 import { normalizeEmail } from './identifiers.ts';
-import { PasswordQueueFull } from './passwords.ts';
+import { PasswordQueueFull } from './hash-queue.ts';
 import { inTurn } from './turns.ts';
 
 const SECOND_MS = 1000;
@@ -42,7 +42,7 @@ export function bucketKey({ config }: Pick<Core, 'config'>, kind: Kind, value: s
  * take turns in this process. One that finds nobody before it and nothing counted is counted when it was wrong; any other
  * is counted before it is verified, so that of many at once, in however many processes, no more than allowed are verified.
  * A right password forgets the wrong ones before it.
- * @throws PasswordQueueFull before anything is counted
+ * @throws PasswordQueueFull or HashNotComputed; then nothing is counted
  */
 export async function attempt(core: Core, { key, counted }: Bucket, verify: () => Promise<boolean>): Promise<AttemptResult> {
   if (!core.config.throttle) return (await verify()) ? { outcome: 'right' } : { outcome: 'wrong' };
@@ -91,7 +91,7 @@ function waitFor({ now }: Core, counted: Throttle | undefined, { limit }: Policy
 export async function confirmPassword(core: Core, user: User, sessionId: string, password: string): Promise<AttemptResult> {
   const key = bucketKey(core, 'session', sessionId);
   const counted = core.config.throttle ? await core.store.throttles.find(key) : undefined;
-  return attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash));
+  return attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash, user.id));
 }
 
 /**

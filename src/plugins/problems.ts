@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyReply, FastifyRequest, FastifySchemaValidationError } from 'fastify';
 import fp from 'fastify-plugin';
-import { PasswordQueueFull } from '../core/passwords.ts';
+import { HashNotComputed, PasswordQueueFull } from '../core/hash-queue.ts';
 import { type FieldError, Problem, problems, titleOf } from '../problems.ts';
 import { DatabaseAway } from '../store/db.ts';
 
@@ -67,6 +67,7 @@ function serialize(problem: Problem, requestId: string): string {
 function toProblem(error: Partial<FastifyError> & Error): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof PasswordQueueFull) return problems.overloaded();
+  if (error instanceof HashNotComputed) return problems.hashNotComputed();
   if (error.validation) return problems.invalidInput(toFieldErrors(error.validation));
   if (error instanceof DatabaseAway) return problems.databaseAway();
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return problems.unsupportedMediaType();

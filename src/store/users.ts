@@ -1,4 +1,4 @@
-import { and, eq, inArray, or, sql } from './drizzle.ts';
+import { and, eq, gt, inArray, or, sql } from './drizzle.ts';
 import { type Db, type Step, textAt } from './db.ts';
 import type { Throttle } from './throttles.ts';
 
@@ -25,6 +25,9 @@ export function userStatements(db: Db) {
   const forSignIn = db.prepare('user_for_sign_in', (query) => query.select({ user: users, throttle: throttles }).from(sql`(SELECT 1) AS once`)
     .leftJoin(users, or(eq(users.email, textAt('email')), eq(users.usernameKey, textAt('usernameKey'))))
     .leftJoin(throttles, inArray(throttles.key, KEY_NAMES.map((name) => at(name)))));
+
+  const hashes = db.prepare('list_hashes', (query) => query.select({ id: users.id, passwordHash: users.passwordHash }).from(users)
+    .where(gt(users.id, at('after'))).orderBy(users.id).limit(at('limit')));
 
   const byId = db.prepare('user_by_id', (query) => query.select().from(users).where(eq(users.id, at('id'))));
 
@@ -63,6 +66,9 @@ export function userStatements(db: Db) {
       const rows = await db.read(forSignIn, { ...identifier, ...keys });
       return { user: rows[0]?.user ?? undefined, throttles: rows.flatMap(({ throttle }) => throttle ?? []) };
     },
+
+    /** The password hashes of so many accounts, in the order of their ids, from the first one behind `after` on. */
+    listHashes: (after: string, limit: number): Promise<{ id: string; passwordHash: string }[]> => db.read(hashes, { after, limit }),
 
     /** Gives the user another username, unless it is taken; then the transaction is undone. */
     rename: (change: { id: string; username: string; usernameKey: string }): Step => ({ statement: rename, values: change, must: true }),
