@@ -20,8 +20,8 @@ const project = (name: string, include: string[], exclude: string[] = [], global
     name, include, exclude, globalSetup,
     maxWorkers: 2, // most of the time goes by in waiting for processes
     isolate: false, // one app and one database per test is isolation enough
-    testTimeout: 90_000,
-    hookTimeout: 90_000,
+    testTimeout: 300_000, // ends what hangs; a slow machine must not fail a test
+    hookTimeout: 300_000,
     expect: { poll: { timeout: 30_000, interval: 20 } }, // for conditions, however busy the machine is
   },
 });

@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 import { PASSWORD, temporaryFolder } from '../support/app.ts';
 import { type Server, startServer, type Tokens, tokensIn } from '../support/server.ts';
 
-const ROUNDS = 5;
 const CLIENTS = 8;
 const REFRESHES_A_ROUND = 100;
 
@@ -29,11 +28,12 @@ async function live(server: Server, onRefresh: () => void) {
   }
 }
 
-test(`kill -9 in the middle of refreshes, ${ROUNDS} times: every refresh that was answered is valid, every sign-out that was answered holds`, async () => {
+test.each([[30, 5], [2, 2], [0, 2]])('with a grace of %i s, kill -9 in the middle of refreshes, %i times: what was answered holds', async (grace, rounds) => {
   const folder = temporaryFolder();
-  let server = await startServer({ DATA_DIR: folder });
+  const env = { DATA_DIR: folder, REFRESH_GRACE_SECONDS: String(grace) };
+  let server = await startServer(env);
   await tokensIn(await server.post('/auth/register', { username: 'john', password: PASSWORD }));
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     let left = REFRESHES_A_ROUND + Math.floor(Math.random() * CLIENTS);
     const killed = Promise.withResolvers<number | null>();
     const clients = Array.from({ length: CLIENTS }, () => live(server, () => {
@@ -42,11 +42,13 @@ test(`kill -9 in the middle of refreshes, ${ROUNDS} times: every refresh that wa
     }));
     const answered = await Promise.all(clients);
     await killed.promise;
-    server = await startServer({ DATA_DIR: folder });
+    server = await startServer(env);
     for (const { current, ended } of answered) {
       if (current) {
         expect((await server.get('/users/me', current.access_token)).status).toBe(200);
-        expect((await server.post('/auth/refresh', { refresh_token: current.refresh_token })).status).toBe(200);
+        const answer = await server.post('/auth/refresh', { refresh_token: current.refresh_token });
+        // the answer to a refresh may have been lost with the process; its token is then superseded, and only the grace excuses it
+        expect(answer.ok ? 'refreshed' : (await answer.json() as { code: string }).code).toMatch(grace === 30 ? /^refreshed$/ : /^(refreshed|refresh_token_reused)$/);
       }
       for (const tokens of ended) {
         expect((await server.get('/users/me', tokens.access_token)).status).toBe(401);
