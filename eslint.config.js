@@ -9,6 +9,28 @@ const everywhere = [
 const environment = only('config.ts is the only reader of process.env', "MemberExpression[object.name='process'][property.name='env']");
 const clock = only('time comes from now()', "CallExpression[callee.object.name='Date'][callee.property.name='now']", "NewExpression[callee.name='Date'][arguments.length=0]");
 
+/** Every file that uses cryptography; src/README.md, Keys and cryptography, says for what (ASVS 11.1.3). */
+const CRYPTOGRAPHY = [
+  'src/app.ts',
+  'src/core/breaches.ts',
+  'src/core/decoys.ts',
+  'src/core/devices.ts',
+  'src/core/old-hash-functions.ts',
+  'src/core/one-time-tokens.ts',
+  'src/core/refresh-tokens.ts',
+  'src/core/stored-hashes.ts',
+  'src/core/throttle.ts',
+  'src/plugins/access-tokens.ts',
+  'src/plugins/docs.ts',
+  'src/plugins/documents.ts',
+  'src/plugins/problems.ts',
+  'src/routes/pages.ts',
+  'src/secrets.ts',
+  'src/store/move.ts',
+  'src/store/seen.ts',
+];
+const message = 'cryptography is used in a few files: add this one to CRYPTOGRAPHY and to the inventory in src/README.md (ASVS 11.1.3)';
+
 /** The walls of the house: which folder may not import what. */
 const wall = (files, patterns) => ({
   files: [files],
@@ -38,6 +60,11 @@ export default tseslint.config(
   { files: ['src/**/*.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere, ...environment] } },
   { files: ['src/core/**/*.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere, ...environment, ...clock] } },
   { files: ['src/server.ts', 'src/cli.ts'], rules: { 'no-restricted-syntax': ['error', ...everywhere] } },
+  {
+    files: ['src/**/*.ts'],
+    ignores: CRYPTOGRAPHY,
+    rules: { 'no-restricted-imports': ['error', { paths: ['node:crypto', 'crypto'].map((name) => ({ name, message })) }] },
+  },
   wall('src/core/**/*.ts', ['^fastify', '^@fastify', '^drizzle-orm', '/plugins/', '/routes/']),
   wall('src/store/**/*.ts', ['^fastify', '^@fastify', '/core/', '/plugins/', '/routes/']),
   { files: ['test/**/*.ts'], rules: { '@typescript-eslint/no-non-null-assertion': 'off', '@typescript-eslint/no-unsafe-assignment': 'off' } },

@@ -42,6 +42,20 @@ test('an access token says what it is for, ends on time, and holds nothing of th
   expect(Buffer.from(accessToken.split('.')[1]!, 'base64url').toString()).not.toMatch(/john|\$argon2/);
 });
 
+test('auth_time is when the password was given: no refresh moves it, a new sign-in does (ASVS 10.3.4)', async () => {
+  const { clock, claims, refreshToken, refresh, login } = await startWithToken();
+  const claimsOf = (token: string) => decode(token.split('.')[1]);
+  let current = refreshToken;
+  for (const hours of [1, 24]) {
+    clock.now += hours * 3_600_000;
+    const answer = await refresh(current);
+    const body = answer.json<{ access_token: string; refresh_token: string }>();
+    current = body.refresh_token;
+    expect(claimsOf(body.access_token)).toMatchObject({ auth_time: claims.auth_time, iat: Math.floor(clock.now / 1000) });
+  }
+  expect(claimsOf((await login()).accessToken)).toMatchObject({ auth_time: Math.floor(clock.now / 1000) });
+});
+
 test('a token that this test signs with the right secret and the right parts is accepted, so that the refusals below mean something', async () => {
   const { get, header, claims } = await startWithToken();
   expect((await get('/users/me', forge(header, claims))).statusCode).toBe(200);
