@@ -4,7 +4,7 @@ import Fastify, { LogController } from 'fastify';
 import type { Config } from './config.ts';
 import { isEmail } from './core/identifiers.ts';
 import { createHttpServer } from './http-server.ts';
-import { describeError } from './log-errors.ts';
+import { cut, describeError } from './log-errors.ts';
 import { writeByTurn } from './log-output.ts';
 import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
@@ -50,7 +50,10 @@ type World = {
 /** The whole system, ready to listen or to be injected into. */
 export async function buildApp(config: Config, { now = Date.now, logTo = writeByTurn(process.stdout), printMail = console.log }: World = {}) {
   const app = Fastify({
-    logger: { level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo, serializers: { err: (error) => describeError(error) } },
+    logger: {
+      level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo,
+      serializers: { err: (error) => describeError(error), ip: cut, origin: cut },
+    },
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: () => randomUUID(),
     trustProxy: config.trustProxy,
@@ -73,9 +76,9 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
   await app.register(problems);
   await app.register(requestLog);
   await app.register(securityHeaders);
-  await app.register(origins);
   await app.register(draining);
   await app.register(rateLimits);
+  await app.register(origins);
   await app.register(jsonBody);
   await app.register(store);
   await app.register(decoys);

@@ -1,5 +1,7 @@
 const FRAMES = /\n {4}at [^]*/;
 const MAX_DEPTH = 3;
+const MAX_MESSAGE = 300;
+const MAX_VALUE = 100;
 
 type LoggedError = { type: string; message: string; stack: string; [field: string]: unknown };
 
@@ -13,11 +15,23 @@ export function describeError(error: unknown, depth = 1): LoggedError {
   const { code, statement, cause } = error as Error & { code?: unknown; statement?: unknown };
   return {
     type: error.constructor.name,
-    ...(quotesValues(error) ? { message: '', stack: FRAMES.exec(error.stack ?? '')?.[0].trimStart() ?? '' } : { message: error.message, stack: error.stack ?? '' }),
+    ...(quotesValues(error) ? { message: '', stack: FRAMES.exec(error.stack ?? '')?.[0].trimStart() ?? '' } : shorten(error)),
     ...(code !== undefined && { code }),
     ...(statement !== undefined && { statement }),
     ...(cause !== undefined && depth < MAX_DEPTH && { cause: describeError(cause, depth + 1) }),
   };
+}
+
+/** A value that a client chose, such as its origin: no client makes a line long. */
+export function cut(value: string | undefined): string | undefined {
+  return value !== undefined && value.length > MAX_VALUE ? `${value.slice(0, MAX_VALUE)}…` : value;
+}
+
+/** The message of an error may quote the client, and the stack quotes the message. */
+function shorten({ message, stack = '' }: Error): { message: string; stack: string } {
+  if (message.length <= MAX_MESSAGE) return { message, stack };
+  const short = `${message.slice(0, MAX_MESSAGE)}…`;
+  return { message: short, stack: stack.replace(message, () => short) };
 }
 
 /** Drizzle's error has the parameters, and PostgreSQL's a severity beside its SQLSTATE. */

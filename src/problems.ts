@@ -54,6 +54,7 @@ export const problems = {
   sessionNotFound: () => new Problem(404, 'session_not_found', 'There is no such session'),
   methodNotAllowed: (allow: string) => new Problem(405, 'method_not_allowed', 'This method is not allowed here', { headers: { allow } }),
   identifierTaken: (fields: string[]) => new Problem(409, 'identifier_taken', `This ${fields.join(' and this ')} is already registered`, { errors: fields.map((field) => ({ pointer: `/${field}`, detail: 'is already registered' })) }),
+  refused: (status: number) => new Problem(status, titleOf(status).toLowerCase().replaceAll(' ', '_'), `The request was refused: ${titleOf(status)}`),
   requestTimeout: () => new Problem(408, 'request_timeout', 'The request took too long to arrive', { headers: { connection: 'close' } }),
   bodyTooLarge: () => new Problem(413, 'body_too_large', 'The body is too large'),
   unsupportedMediaType: (type = 'application/json') => new Problem(415, 'unsupported_media_type', `The body must be sent as ${type}`, { headers: { accept: type } }),

@@ -68,6 +68,29 @@ describe('the log', () => {
     expect(reuse).toMatchObject({ level: 40, user_id: expect.any(String), session_id: expect.any(String), session_ip: '127.0.0.1', ip: '127.0.0.1' });
   });
 
+  test('has no line over 1 kB, however long what a client sends, nor a line for bytes that are no HTTP request', async () => {
+    const long = 'a'.repeat(7000);
+    const { app, request, logLines } = await startApp({ TRUST_PROXY: '127.0.0.1' });
+    const headers = {
+      origin: `https://${long}`, 'user-agent': long, 'x-forwarded-for': long, 'x-request-id': long, referer: long, cookie: `device=${long}`,
+    };
+    const urls = ['/auth/login', '/users/me', `/${long}`, `/auth/sessions/${long}`, '/%', '/docs/static/../../x'];
+    for (const method of ['GET', 'POST', 'DELETE', 'OPTIONS'] as const) {
+      for (const url of urls) await request({ method, url, headers });
+    }
+    app.store.users.findForSignIn = () => { throw new Error(long); };
+    await request({ method: 'POST', url: '/auth/login', payload: { email: 'john@example.com', password: PASSWORD } });
+    const ofTheClient = logLines.filter((line) => !line.includes('"event":"unexpected"')); // that has a stack
+    expect(ofTheClient).toHaveLength(logLines.length - 1);
+    expect(ofTheClient.filter((line) => line.length > 1000)).toEqual([]);
+    expect(logLines.join('')).not.toContain('a'.repeat(301));
+    const before = logLines.length;
+    const port = await listen(app);
+    for (let time = 0; time < 20; time += 1) await sendRaw(port, `${long} ${long}\r\n\r\n`);
+    await sendRaw(port, `GET / HTTP/1.1\r\nHost: a\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`);
+    expect(logLines.slice(before).map((line) => JSON.parse(line) as object)).not.toContainEqual(expect.objectContaining({ event: expect.anything() }));
+  });
+
   test('keeps one line a record: what a client sends cannot begin a line of its own', async () => {
     const { post, logLines } = await startApp();
     await post('/auth/login', { email: 'a\n{"event":"signed_in"}', password: 'b' }, { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' });

@@ -3,12 +3,15 @@ import { DatabaseAway } from '../src/store/db.ts';
 import { HashNotComputed, PasswordQueueFull } from '../src/core/hash-queue.ts';
 import { problems as catalogue } from '../src/problems.ts';
 import { bearer, PASSWORD, problemOf, startApp, type TestApp, WITHOUT_MAIL } from './support/app.ts';
+import { listen, parseAnswer, sendRaw } from './support/http.ts';
 
 type Answer = Awaited<ReturnType<TestApp['request']>>;
 type Case = [problem: string, headers: Record<string, unknown>, ask: (testApp: TestApp) => Promise<Answer>];
 
 /** In every case this word is somewhere in what is sent; it must be nowhere in what is answered. */
 const MARK = 'Zebra7';
+/** The one file that is still sent by @fastify/static. */
+const FILE = '/docs/static/oauth2-redirect.html';
 const JOHN = { email: 'john@example.com', password: PASSWORD };
 
 /** What some of them need to be reached. */
@@ -36,6 +39,10 @@ const cases: Case[] = [
   ['401 token_missing', { 'www-authenticate': 'Bearer' }, (testApp) => send(testApp, 'POST', `/auth/logout?token=${MARK}`)],
   ['401 refresh_token_invalid', { 'www-authenticate': 'Bearer error="invalid_token"' }, ({ refresh }) => refresh(MARK)],
   ['403 cross_site', {}, (testApp) => send(testApp, 'POST', '/auth/login', undefined, { origin: `https://${MARK}.example` })],
+  ['404 not_found', {}, (testApp) => send(testApp, 'GET', `/docs/static/${MARK}`)],
+  ['412 precondition_failed', {}, (testApp) => send(testApp, 'GET', FILE, undefined, { 'if-match': `"${MARK}"` })],
+  ['412 precondition_failed', {}, (testApp) => send(testApp, 'GET', FILE, undefined, { 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' })],
+  ['416 range_not_satisfiable', {}, (testApp) => send(testApp, 'GET', FILE, undefined, { range: 'bytes=99999999-' })],
   ['404 not_found', {}, (testApp) => send(testApp, 'GET', `/${MARK}?x=${MARK}`)],
   ['404 not_found', {}, (testApp) => send(testApp, 'DELETE', `/auth/sessions/${MARK.repeat(40)}`)],
   ['404 session_not_found', {}, async ({ register, request }) => request({ method: 'DELETE', url: `/auth/sessions/${MARK}`, headers: bearer((await register()).accessToken) })],
@@ -81,7 +88,7 @@ describe('the catalogue', () => {
     catalogue.malformedBody(), catalogue.linkInvalid(), catalogue.badRequest(), catalogue.invalidCredentials(), catalogue.accessTokenMissing(), catalogue.accessTokenInvalid(), catalogue.refreshTokenMissing(), catalogue.tokenMissing(),
     catalogue.refreshTokenInvalid(), catalogue.refreshTokenReused(), catalogue.sessionEnded(), catalogue.crossSite(), catalogue.notFound(), catalogue.sessionNotFound(),
     catalogue.methodNotAllowed('GET'), catalogue.identifierTaken(['email']), catalogue.requestTimeout(), catalogue.bodyTooLarge(), catalogue.unsupportedMediaType(), catalogue.invalidInput([]),
-    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.hashNotComputed(), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
+    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.hashNotComputed(), catalogue.refused(403), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
   ];
 
   test('has a code of its own for each problem, a challenge on each 401, and Retry-After on each 503 and where passwords were guessed', () => {
@@ -117,4 +124,16 @@ test('an error of the server is in the log with its stack, under the request id 
   const answer = await login(testApp);
   const errors = testApp.logLines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ level }) => Number(level) >= 50);
   expect(errors).toEqual([expect.objectContaining({ event: 'unexpected', request_id: answer.json<{ request_id: string }>().request_id, err: expect.objectContaining({ message: 'boom', stack: expect.stringContaining('problems.test.ts') }) })]);
+});
+
+test('a refusal of the framework is no error of the server: the log has no stack, and nothing at level error', async () => {
+  const testApp = await startApp();
+  const refused = cases.filter(([problem]) => /^(404|412|416) /.test(problem));
+  for (const [, , ask] of refused) await ask(testApp);
+  const outside = parseAnswer(await sendRaw(await listen(testApp.app), 'GET /docs/static/../../package.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'));
+  expect([outside.status, JSON.parse(outside.body)]).toEqual([403, expect.objectContaining({ code: 'forbidden', title: 'Forbidden' })]);
+  expect(refused.length).toBeGreaterThan(5);
+  const lines = testApp.logLines.map((line) => JSON.parse(line) as { level: number });
+  expect(lines.filter(({ level }) => level >= 50)).toEqual([]);
+  expect(testApp.logLines.join('')).not.toContain('"err"');
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { PASSWORD, problemOf, startApp, type TestApp } from './support/app.ts';
 
 const LIMITS = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '2', RATE_LIMIT_TOKENS_PER_MINUTE: '3', RATE_LIMIT_PER_MINUTE: '4' };
-type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD';
+type Method = 'OPTIONS' | 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD';
 
 /** The statuses of so many requests. */
 async function ask({ request }: TestApp, times: number, method: Method, url: string, from = '192.0.2.1', headers: Record<string, string> = {}) {
@@ -65,6 +65,37 @@ describe('all other routes share one limit', () => {
       expect([url, ...await ask(testApp, 1, method, url)]).toEqual([url, 429]);
     }
     expect(await ask(testApp, 1, 'POST', '/auth/refresh')).toEqual([401]);
+  });
+
+  test('preflights, cross-site requests and paths that cannot be read count in it, too', async () => {
+    const origin = 'https://app.example.com';
+    const kinds: [Method, string, Record<string, string>, number][] = [
+      ['OPTIONS', '/auth/login', { origin, 'access-control-request-method': 'POST' }, 204],
+      ['OPTIONS', '/auth/login', { origin: 'https://evil.example', 'access-control-request-method': 'POST' }, 404],
+      ['POST', '/nowhere', { 'sec-fetch-site': 'cross-site' }, 404],
+      ['GET', '/%', {}, 400],
+      ['GET', `/auth/sessions/${'a'.repeat(200)}`, {}, 404],
+    ];
+    for (const [method, url, headers, status] of kinds) {
+      const testApp = await startApp({ ...LIMITS, ALLOWED_ORIGINS: origin });
+      expect(await ask(testApp, 5, method, url, '192.0.2.1', headers), `${method} ${url}`).toEqual([status, status, status, status, 429]);
+      expect(await ask(testApp, 1, 'GET', '/nowhere')).toEqual([429]);
+      expect(await ask(testApp, 1, method, url, '192.0.2.2', headers)).toEqual([status]);
+    }
+  });
+
+  test('a cross-site request counts in the limit of its route, and is logged no more often than that', async () => {
+    const testApp = await startApp(LIMITS);
+    expect(await ask(testApp, 4, 'POST', '/auth/login', '192.0.2.1', { 'sec-fetch-site': 'cross-site' })).toEqual([403, 403, 429, 429]);
+    expect(testApp.events().filter((event) => event === 'cross_site_refused')).toHaveLength(2);
+  });
+
+  test('a page of an allowed origin can read that its preflight and its request were over the limit', async () => {
+    const origin = 'https://app.example.com';
+    const testApp = await startApp({ ...LIMITS, ALLOWED_ORIGINS: origin });
+    await ask(testApp, 4, 'GET', '/nowhere');
+    const { statusCode, headers } = await testApp.request({ method: 'GET', url: '/users/me', remoteAddress: '192.0.2.1', headers: { origin } });
+    expect([statusCode, headers['access-control-allow-origin']]).toEqual([429, origin]);
   });
 
   test('health never counts and is never refused', async () => {

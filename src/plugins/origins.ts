@@ -16,13 +16,16 @@ export default fp(async (app) => {
     origin: (origin, done) => done(null, origin !== undefined && allowed.has(origin) ? origin : false),
     credentials: true,
     strictPreflight: false,
+    preflightContinue: true, // to the rate limit
     methods: ['GET', 'POST', 'PATCH', 'DELETE'],
     allowedHeaders: ['authorization', 'content-type'],
     exposedHeaders: ['retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'x-request-id'],
     maxAge: 600,
   });
-  app.addHook('onRequest', (request, _reply, done) => {
-    if (SAFE_METHODS.has(request.method) || !isForeign(request) || allowed.has(request.headers.origin ?? '')) return done();
+  // after the rate limit, which is an onRequest hook of each route; that of unknown paths is later, and there nothing changes
+  app.addHook('preParsing', (request, reply, _payload, done) => {
+    if (request.method === 'OPTIONS') reply.code(204);
+    if (SAFE_METHODS.has(request.method) || request.is404 || !isForeign(request) || allowed.has(request.headers.origin ?? '')) return done();
     request.log.warn({ event: 'cross_site_refused', origin: request.headers.origin, ip: request.ip }, 'refused a request from another origin');
     done(problems.crossSite());
   });
@@ -34,7 +37,7 @@ export default fp(async (app) => {
     const seenAsHttps = app.config.production || protocol === 'https';
     return headers.origin !== `${protocol}://${host}` && !(seenAsHttps && headers.origin === `https://${host}`);
   }
-}, { name: 'origins' });
+}, { name: 'origins', dependencies: ['rate-limits'] });
 
 /** Whether a browser sent this request: each of them sends one of these headers on a POST, and no script can remove it. */
 export function isFromBrowser({ headers }: FastifyRequest): boolean {

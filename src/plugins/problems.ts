@@ -37,10 +37,13 @@ export function recordProblem(error: Partial<FastifyError> & Error, request: Fas
   return problem;
 }
 
-/** What is wrong with a path that the router cannot read; Fastify itself would echo it. */
+/** What is wrong with a path that the router cannot read; Fastify itself would echo it. No hook sees such a request. */
 export function answerFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  const problem = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? problems.notFound() : problems.badRequest();
-  void reply.code(problem.status).headers({ ...BARE_HEADERS, 'x-request-id': request.id }).send(serialize(problem, request.id));
+  const unreadable = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? problems.notFound() : problems.badRequest();
+  void request.server.countRequest(request).then((overLimit) => {
+    const problem = overLimit ?? unreadable;
+    return reply.code(problem.status).headers({ ...BARE_HEADERS, ...problem.headers, 'x-request-id': request.id }).send(serialize(problem, request.id));
+  });
 }
 
 /** What is wrong with bytes that are no HTTP request; written to the socket, for there is no reply to write to. */
@@ -73,7 +76,14 @@ function toProblem(error: Partial<FastifyError> & Error): Problem {
   if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return problems.unsupportedMediaType();
   if (error.statusCode === 413) return problems.bodyTooLarge();
   if (error.statusCode === 400) return problems.badRequest();
+  if (isRefusal(error)) return error.statusCode === 404 ? problems.notFound() : problems.refused(error.statusCode);
   return problems.unexpected();
+}
+
+/** Whether Fastify, or a plugin that sends files, refuses what the client wants. Other errors may have a status of their own: it is not ours. */
+function isRefusal(error: Partial<FastifyError> & { expose?: boolean }): error is FastifyError & { statusCode: number } {
+  const { statusCode = 500 } = error;
+  return statusCode >= 400 && statusCode < 500 && (error.expose === true || (error.code ?? '').startsWith('FST_'));
 }
 
 function toFieldErrors(validation: FastifySchemaValidationError[]): FieldError[] {

@@ -1,8 +1,8 @@
 import rateLimit, { type FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import fp from 'fastify-plugin';
 import { ConfigError } from '../config.ts';
-import { problems } from '../problems.ts';
+import { type Problem, problems } from '../problems.ts';
 import { probeLimits, sharedStore } from './rate-limit-stores.ts';
 import type { RedisAddress } from './redis.ts';
 
@@ -14,18 +14,24 @@ const COUNTED_ADDRESSES = 50_000;
  */
 export default fp(async (app) => {
   const { rateLimit: limits, redis } = app.config;
-  if (!limits) return;
+  if (!limits) return void app.decorate('countRequest', async () => null);
+  const refuse = (request: FastifyRequest, ttl: number) => {
+    app.metrics.rateLimited.inc();
+    request.log.warn({ event: 'rate_limited', ip: request.ip }, 'refused a request over the rate limit');
+    return problems.rateLimited(Math.ceil(ttl / 1000));
+  };
   await app.register(rateLimit, {
     max: limits.perMinute,
     timeWindow: 60_000,
     cache: COUNTED_ADDRESSES,
     ...(redis ? { store: await shareCounts(app, redis) } : sayLocal(app)),
     enableDraftSpec: true,
-    errorResponseBuilder: (_request, { ttl }) => problems.rateLimited(Math.ceil(ttl / 1000)),
-    onExceeded: (request) => {
-      app.metrics.rateLimited.inc();
-      request.log.warn({ event: 'rate_limited', ip: request.ip }, 'refused a request over the rate limit');
-    },
+    errorResponseBuilder: (request, { ttl }) => refuse(request, ttl),
+  });
+  const count = app.createRateLimit();
+  app.decorate('countRequest', async (request) => {
+    const result = await count(request);
+    return !result.isAllowed && result.isExceeded ? refuse(request, result.ttl) : null;
   });
 }, { name: 'rate-limits', dependencies: ['metrics'] });
 
@@ -72,4 +78,11 @@ async function shareCounts(app: FastifyInstance, address: RedisAddress): Promise
 
 function reasonOf(error: NodeJS.ErrnoException): string {
   return error.message || (error.code ?? error.name);
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Counts a request that no hook sees in the limit of all other routes; the problem, if it is over the limit. */
+    countRequest: (request: FastifyRequest) => Promise<Problem | null>;
+  }
 }
