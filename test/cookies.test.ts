@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { DatabaseAway } from '../src/store/db.ts';
-import { cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
+import { anyone, cookieOf, PASSWORD, problemOf, startApp, type TestApp, tokensOf } from './support/app.ts';
 
 const CREDENTIALS = { email: 'john@example.com', password: PASSWORD };
 const PRODUCTION = { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '7168', ARGON2_TIME_COST: '5' };
@@ -14,6 +14,30 @@ const setCookie = async (env: Record<string, string>, headers: Record<string, st
   const [line] = lines.filter((each) => each.includes('refresh_token='));
   return line!.replace(/=rt1\.[\w-]{22}\.0\.[\w-]{43}\.[\w-]{22};/, '=TOKEN;');
 };
+
+describe('production that is reached over plain http', () => {
+  const signIn = (app: TestApp, remoteAddress: string, headers: Record<string, string> = {}) =>
+    app.request({ method: 'POST', url: '/auth/register', payload: { ...CREDENTIALS, email: anyone() }, remoteAddress, headers });
+  const warningsIn = ({ logLines }: TestApp) => logLines.map((line) => JSON.parse(line) as { event?: string; level: number; ip?: string })
+    .filter(({ event }) => event === 'plain_http').map(({ level, ip }) => [level, ip]);
+
+  test('from another machine says so once in the log (ASVS 12.2.1)', async () => {
+    const app = await startApp(PRODUCTION);
+    for (let time = 0; time < 2; time += 1) expect((await signIn(app, '203.0.113.9')).statusCode).toBe(201);
+    expect(warningsIn(app)).toEqual([[40, '203.0.113.9']]);
+  });
+
+  test.each<[string, Record<string, string>, string, Record<string, string>]>([
+    ['from this machine', PRODUCTION, '127.0.0.1', {}],
+    ['from this machine by IPv6', PRODUCTION, '::1', {}],
+    ['over https, as a trusted proxy says', { ...PRODUCTION, TRUST_PROXY: '10.0.0.1' }, '10.0.0.1', HTTPS_BY_PROXY],
+    ['outside production', {}, '203.0.113.9', {}],
+  ])('%s says nothing', async (_name, env, address, headers) => {
+    const app = await startApp(env);
+    expect((await signIn(app, address, headers)).statusCode).toBe(201);
+    expect(warningsIn(app)).toEqual([]);
+  });
+});
 
 describe('the refresh cookie', () => {
   test.each<[string, Record<string, string>, Record<string, string>, string]>([

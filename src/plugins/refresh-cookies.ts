@@ -3,12 +3,14 @@ import fp from 'fastify-plugin';
 import { recognizeToken } from '../core/refresh-tokens.ts';
 
 const NAME = 'refresh_token';
+const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 /** Each costs a look-up. Nobody but an attacker has cookies of more sessions. */
 const MAX_SESSIONS_TRIED = 8;
 
 /** The refresh cookie. It lives as long as its token. */
 export default fp(async (app) => {
   let warned = false;
+  let warnedOfHttp = false;
 
   app.decorateRequest('refreshCookies', function refreshCookies(this: FastifyRequest): string[] {
     const values = this.ownCookies(NAME);
@@ -27,6 +29,11 @@ export default fp(async (app) => {
     if (!this.request.isSecure() && !warned) {
       warned = true;
       app.log.warn({ event: 'insecure_cookie' }, 'the refresh cookie goes out without Secure, because this is plain http outside production');
+    }
+    if (app.config.production && !warnedOfHttp && this.request.protocol === 'http' && !LOOPBACK.test(this.request.ip)) {
+      warnedOfHttp = true;
+      app.log.warn({ event: 'plain_http', ip: this.request.ip },
+        'a sign-in came over plain http from another machine: put TLS before the server, and name its proxy in TRUST_PROXY');
     }
     return this.setOwnCookie(NAME, token, Math.max(0, Math.floor((expiresAt - app.now()) / 1000)));
   });

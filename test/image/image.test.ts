@@ -70,6 +70,11 @@ describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_T
     expect((await runCommand(['find', '/app', '-writable'])).output).toBe('');
   });
 
+  test('has a folder for the database and one for backups, which are the server’s alone; a new volume takes that over', async () => {
+    expect((await runCommand(['stat', '--format', '%n %u:%g %a', '/data', '/backups'])).output).toBe('/data 1000:1000 700\n/backups 1000:1000 700\n');
+    expect((await runCommand(['sh', '-c', 'timeout 3 node src/server.ts >&2; keyturn backup /backups/copy.db >&2; stat --format "%u %a" /backups/copy.db'], { PORT: '0' })).output).toBe('1000 600\n');
+  });
+
   test('writes nowhere but to /data, so that the root file system may be read-only', async () => {
     const serveThenTell = 'touch /tmp/start && timeout 10 node src/server.ts >&2; find / -xdev -newer /tmp/start 2>/dev/null; true';
     const { get, post, stop, output } = await startContainer({ command: ['sh', '-c', serveThenTell] });
