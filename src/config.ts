@@ -47,6 +47,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
     accessTokenMs,
     idleMs: values.REFRESH_TOKEN_EXPIRE_DAYS * DAY_MS,
     absoluteMs: values.SESSION_EXPIRE_DAYS * DAY_MS,
+    sessionsPerUser: values.SESSIONS_PER_USER,
     graceMs: values.REFRESH_GRACE_SECONDS * 1000,
     refreshTokenInBody: values.REFRESH_TOKEN_IN_BODY,
     cookie: { sameSite: values.COOKIE_SAMESITE, secure: values.COOKIE_SECURE },

@@ -29,6 +29,7 @@ export const EnvironmentSchema = Type.Object({
   ACCESS_TOKEN_EXPIRE_MINUTES: Type.Number({ default: 15, minimum: 0.05, maximum: 1440, description: 'life of an access token' }),
   REFRESH_TOKEN_EXPIRE_DAYS: Type.Number({ default: 7, exclusiveMinimum: 0, maximum: 365, description: 'a session ends when it was not refreshed for so long (idle time-out)' }),
   SESSION_EXPIRE_DAYS: Type.Number({ default: 30, exclusiveMinimum: 0, maximum: 400, description: 'a session ends so long after sign-in, however often it was refreshed (absolute time-out)' }),
+  SESSIONS_PER_USER: integer(100, 1, 1000, 'sessions that one user may have; past it a sign-in ends the one that was used longest ago'),
   REFRESH_GRACE_SECONDS: Type.Number({ default: 30, minimum: 0, maximum: 3600, description: 'for so long a superseded refresh token is answered with the current one; 0 is the strict mode. Must be under half the life of an access token' }),
   REFRESH_TOKEN_IN_BODY: choice(['auto', 'never', 'always'], 'auto', 'whether the refresh token is also in the JSON answer; auto: only for requests that no browser sent'),
   COOKIE_SAMESITE: choice(['strict', 'lax', 'none'], 'strict', 'SameSite of the refresh cookie; none adds Partitioned, for single-page apps on another site'),

@@ -1,6 +1,6 @@
 import argon2 from 'argon2';
 import { describe, expect, test, vi } from 'vitest';
-import { bearer, cookieOf, PASSWORD, problemOf, startApp, temporaryFolder } from './support/app.ts';
+import { bearer, cookieOf, PASSWORD, problemOf, startApp, temporaryFolder, tokensOf } from './support/app.ts';
 
 describe('signing up', () => {
   test('makes an account and signs it in', async () => {
@@ -190,14 +190,31 @@ describe('changing the password', () => {
   const change = (old_password: string, new_password: string) => ({ old_password, new_password });
   const NEW = 'another long passphrase';
 
-  test('needs the old one, ends every other session and keeps this', async () => {
-    const { post, get, register, login } = await startApp();
+  test('needs the old one, ends every session, and answers as a sign-in does with a new one', async () => {
+    const { app, clock, post, get, refresh, register, login, logLines } = await startApp();
     const here = await register();
     const there = await login();
-    const answer = await post('/auth/change-password', change(PASSWORD, NEW), bearer(here.accessToken));
-    expect(answer.json()).toEqual({ msg: 'Password changed successfully' });
-    expect((await get('/users/me', here.accessToken)).statusCode).toBe(200);
-    expect((await get('/users/me', there.accessToken)).statusCode).toBe(401);
+    clock.now += 60_000;
+    logLines.length = 0;
+    const answer = await post('/auth/change-password', change(PASSWORD, NEW), { ...bearer(here.accessToken), cookie: `refresh_token=${here.refreshToken}` });
+    const now = tokensOf(answer);
+    expect(answer.json()).toEqual({
+      msg: 'Password changed successfully', user: (await get('/users/me', now.accessToken)).json(), access_token: now.accessToken,
+      token_type: 'bearer', expires_in: 900, refresh_token: now.refreshToken,
+    });
+    expect(cookieOf(answer)).toMatchObject({ value: now.refreshToken, maxAge: 7 * 86_400, httpOnly: true });
+    expect(answer.cookies.map(({ name }) => name).sort()).toEqual(['device', 'refresh_token']);
+    for (const { accessToken, refreshToken } of [here, there]) {
+      expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
+      expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    }
+    expect((await refresh(now.refreshToken)).statusCode).toBe(200);
+    const claims = JSON.parse(Buffer.from(now.accessToken.split('.')[1]!, 'base64url').toString()) as { auth_time: number };
+    expect(claims.auth_time).toBe(Math.floor(clock.now / 1000));
+    const [line] = logLines.map((each) => JSON.parse(each) as Record<string, unknown>).filter(({ event }) => event === 'password_changed');
+    const [, sessionId] = now.refreshToken.split('.');
+    expect(line).toMatchObject({ user_id: here.userId, session_id: sessionId, sessions_ended: 2, replaced: [here.refreshToken.split('.')[1]] });
+    expect((await app.store.sessions.find(there.refreshToken.split('.')[1]!))?.session.revokedReason).toBe('password_changed');
     expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(401);
     expect((await post('/auth/login', { email: 'john@example.com', password: NEW })).statusCode).toBe(200);
   });
@@ -244,13 +261,14 @@ describe('changing the password', () => {
     const { app, post, get, register } = await startApp();
     const here = await register();
     const { verify } = app.passwords;
+    let now = '';
     vi.spyOn(app.passwords, 'verify').mockImplementationOnce(async (...guess) => {
       const fits = await verify(...guess);
-      expect((await post('/auth/change-password', change(PASSWORD, NEW), bearer(here.accessToken))).statusCode).toBe(200);
+      now = tokensOf(await post('/auth/change-password', change(PASSWORD, NEW), bearer(here.accessToken))).accessToken;
       return fits;
     });
     expect((await post('/auth/login', { email: 'john@example.com', password: PASSWORD })).statusCode).toBe(401);
-    const { sessions } = (await get('/auth/sessions', here.accessToken)).json<{ sessions: unknown[] }>();
+    const { sessions } = (await get('/auth/sessions', now)).json<{ sessions: unknown[] }>();
     expect(sessions).toHaveLength(1);
   });
 

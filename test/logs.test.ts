@@ -15,7 +15,7 @@ async function live(LOG_LEVEL: string) {
   const credentials = { email: EMAIL, password: PASSWORD };
   const secrets = [EMAIL, EMAIL.slice(0, 10), PASSWORD, NEXT_PASSWORD, QUERY, 'wrong guess', SECRET_KEY, '$argon2', 'kv-agent'];
   const registered = await post(`/auth/register?token=${QUERY}`, credentials, { 'user-agent': 'kv-agent/1.0' });
-  const cookie = cookieOf(registered)!;
+  const first = cookieOf(registered)!;
   secrets.push(...registered.cookies.find(({ name }) => name === 'device')!.value.split('.').filter((part) => part.length > 12));
   const { access_token: accessToken } = registered.json<{ access_token: string }>();
   await get(`/users/me?access_token=${QUERY}`, accessToken);
@@ -26,13 +26,15 @@ async function live(LOG_LEVEL: string) {
   await request({ method: 'POST', url: '/auth/login', headers: { 'content-type': 'application/json' }, payload: `{"email":"${EMAIL}","password":"wrong guess` });
   await post('/auth/login', { email: EMAIL, password: 'wrong guess', extra: QUERY });
   await post('/auth/change-password', { old_password: 'wrong guess', new_password: NEXT_PASSWORD }, bearer(accessToken));
-  await post('/auth/change-password', { old_password: PASSWORD, new_password: NEXT_PASSWORD }, bearer(accessToken));
+  const changed = await post('/auth/change-password', { old_password: PASSWORD, new_password: NEXT_PASSWORD }, bearer(accessToken));
+  const cookie = cookieOf(changed)!;
+  const { access_token: present } = changed.json<{ access_token: string }>();
   const refreshed = await post('/auth/refresh', undefined, { cookie: `refresh_token=${cookie.value}` });
   await refresh(cookie.value);
   await refresh(`${cookie.value.slice(0, -4)}AAAA`);
   await post('/auth/refresh', { refresh_token: cookie.value }, { 'sec-fetch-site': 'cross-site', cookie: `refresh_token=${cookie.value}` });
   app.store.sessions.findLive = () => { throw new DatabaseAway('disk I/O error'); };
-  await get('/users/me', accessToken);
+  await get('/users/me', present);
   clock.now += 31_000;
   await refresh(cookie.value);
   await post('/auth/logout', { refresh_token: cookieOf(refreshed)!.value });
@@ -40,7 +42,7 @@ async function live(LOG_LEVEL: string) {
   const port = await listen(app);
   await sendRaw(port, `GET /${QUERY} HTTP/1.1\r\nHost: a\r\nHost: ${QUERY}\r\nAuthorization: Bearer ${accessToken}\r\nConnection: close\r\n\r\n`);
   await sendRaw(port, `${QUERY}\r\n\r\n`);
-  const tokens = [accessToken, cookie.value, cookieOf(refreshed)!.value, refreshed.json<{ access_token: string }>().access_token];
+  const tokens = [accessToken, present, first.value, cookie.value, cookieOf(refreshed)!.value, refreshed.json<{ access_token: string }>().access_token];
   return { logLines, events: testApp.events(), secrets: [...secrets, ...tokens, ...tokens.map((token) => token.split('.').at(-1)!)] };
 }
 

@@ -1,7 +1,10 @@
 /** A signed-up user, as the server describes it. */
 export type User = { id: string; email: string | null; username: string | null; email_verified: boolean; roles: string[]; created_at: string };
 /** One place where the user is signed in. */
-export type Session = { id: string; device: string | null; address: string; created_at: string; last_used_at: string; expires_at: string; current: boolean };
+export type Session = {
+  id: string; device: string | null; address: string; created_at: string; last_used_at: string; idle_expires_at: string; expires_at: string;
+  current: boolean;
+};
 /** Who signs up or in: by e-mail address or by username. */
 export type Identifier = { email: string; username?: string } | { email?: string; username: string };
 export type Message = { msg: string };
@@ -71,7 +74,9 @@ export function createClient({ baseUrl = '/', tokenOrigins = [], resume = 'alway
   const here = page.location?.href;
   const base = new URL(baseUrl, here).href.replace(/\/+$/, '');
   const keeper = new Keeper(base, resume);
-  const authorizedFetch = fetchFor(keeper, [base, ...(here ? [here] : []), ...tokenOrigins]);
+  const origins = [base, ...(here ? [here] : []), ...tokenOrigins];
+  const authorizedFetch = fetchFor(keeper, origins);
+  const authorizedAlone = fetchFor(keeper, origins, (request) => keeper.alone(() => fetch(request)));
   const post = <T>(path: string, body?: object) => call<T>(base + path, 'POST', body);
   const authorized = <T>(method: string, path: string, body?: object) => call<T>(base + path, method, body, authorizedFetch);
   const learn = async (method: string, body?: object) => keeper.describe(await authorized<User>(method, '/users/me', body));
@@ -95,16 +100,31 @@ export function createClient({ baseUrl = '/', tokenOrigins = [], resume = 'alway
       await authorized('DELETE', '/users/me', body);
       if (user?.id === keeper.state.user?.id) keeper.settle(null);
     },
-    sessions: async () => (await authorized<{ sessions: Session[] }>('GET', '/auth/sessions')).sessions,
+    /** All pages of the list, the newest sign-in first. */
+    sessions: async () => {
+      const sessions: Session[] = [];
+      for (let next: string | null = ''; next !== null;) {
+        const page: { sessions: Session[]; next: string | null } = await authorized('GET', `/auth/sessions${next && `?after=${next}`}`);
+        sessions.push(...page.sessions);
+        ({ next } = page);
+      }
+      return sessions;
+    },
     endSession: async (id: string) => {
       await authorized('DELETE', `/auth/sessions/${encodeURIComponent(id)}`);
       if (id === keeper.state.sid) keeper.settle(null);
     },
 
-    /** With the old password: ends the other sessions. With the token of a mail: ends all. */
+    /** Ends all sessions. With the old password this page has a new one at once; with the token of a mail, none. */
     changePassword: async (body: { old_password: string; new_password: string } | { token: string; new_password: string }) => {
-      if ('old_password' in body) return authorized<Message>('POST', '/auth/change-password', body);
-      const answer = await keeper.alone(() => post<Message>('/auth/change-password', body));
+      const path = '/auth/change-password';
+      if ('old_password' in body) {
+        const since = now();
+        const tokens = await call<Tokens & Message>(base + path, 'POST', body, authorizedAlone);
+        keeper.adopt(tokens, since);
+        return { msg: tokens.msg };
+      }
+      const answer = await keeper.alone(() => post<Message>(path, body));
       if (keeper.state.user) await keeper.renew().catch(ignore);
       return answer;
     },
@@ -143,7 +163,9 @@ export function createClient({ baseUrl = '/', tokenOrigins = [], resume = 'alway
  * fetch with the access token: for the origins that may have it; any other is refused with a TypeError. After a 401 it
  * repeats once, with a new token. What was begun as one user is never sent as another.
  */
-function fetchFor(keeper: Keeper, urls: string[]): (input: RequestInfo | URL, init?: RequestInit) => Promise<Response> {
+function fetchFor(
+  keeper: Keeper, urls: string[], transmit: (request: Request) => Promise<Response> = fetch,
+): (input: RequestInfo | URL, init?: RequestInit) => Promise<Response> {
   const origins = new Set(urls.map((url) => new URL(url).origin));
   return async (input, init) => {
     const request = new Request(input, init);
@@ -156,7 +178,7 @@ function fetchFor(keeper: Keeper, urls: string[]): (input: RequestInfo | URL, in
       if (owner && user && user.id !== owner) throw new KeyturnError(0, 'user_changed', 'Another user has signed in');
       owner = user?.id;
       if (token) each.headers.set('authorization', `Bearer ${token}`);
-      return fetch(each);
+      return transmit(each);
     };
     await keeper.ensure();
     const used = keeper.state.token;
@@ -235,11 +257,15 @@ class Keeper {
   enter(path: string, body: object): Promise<User | null> {
     return this.alone(async () => {
       const since = now();
-      const tokens = await call<Partial<Tokens>>(this.#base + path, 'POST', body);
-      if (!tokens.access_token || !tokens.user) return null;
-      this.settle(toState(tokens as Tokens, tokens.user, since));
-      return tokens.user;
+      return this.adopt(await call<Partial<Tokens>>(this.#base + path, 'POST', body), since);
     });
+  }
+
+  /** Takes the session of an answer for that of this browser, and yields its user; null where the answer has none. */
+  adopt(tokens: Partial<Tokens>, since: number): User | null {
+    if (!tokens.access_token || !tokens.user) return null;
+    this.settle(toState(tokens as Tokens, tokens.user, since));
+    return tokens.user;
   }
 
   leave(scope: string): Promise<void> {

@@ -5,6 +5,7 @@ import { findLink, findMailedLink, newLink } from './link-mails.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
 import { findPasswordFault } from './password-rules.ts';
+import { endExcessSessions } from './session-limits.ts';
 import { forgetAttempts, takeMail, takeMailOfReader } from './throttle.ts';
 
 /** The token is of no use when nothing is mailed: the address has no account, or is to get no more mails for now. */
@@ -66,9 +67,10 @@ export async function resetPassword(core: Core, token: string, newPassword: stri
 
 async function useLink(core: Core, token: string, user: User, newHash: string): Promise<ResetResult> {
   const { id, passwordHash } = user;
+  const surplus = await endExcessSessions(core, id);
   const now = core.now();
   const email = user.email as string; // a user with a link has one
-  const rows = await core.store.transact([
+  const counts = await core.store.transact([
     core.store.users.replacePasswordHash({ id, oldHash: passwordHash, newHash, changedAt: now }),
     core.store.sessions.revokeAll({ userId: id, reason: 'password_reset', now }),
     core.store.users.verifyEmail({ id, email, usernameKey: user.username && usernameKey(user.username), now }),
@@ -77,7 +79,7 @@ async function useLink(core: Core, token: string, user: User, newHash: string): 
     ...forgetAttempts(core, user),
     ...(core.config.mail.enabled ? [queueMail(core, { template: 'password_changed', to: email })] : []),
   ]);
-  if (rows) return { outcome: 'changed', user: { ...user, passwordHash: newHash, passwordChangedAt: now, emailVerifiedAt: now }, ended: rows[1]?.length ?? 0 };
+  if (counts) return { outcome: 'changed', user: { ...user, passwordHash: newHash, passwordChangedAt: now, emailVerifiedAt: now }, ended: surplus + (counts[1] ?? 0) };
   const link = await findLink(core, 'reset_password', token); // used, or the hash was changed meanwhile: look again
   return link ? useLink(core, token, link.user, newHash) : { outcome: 'link_invalid' };
 }

@@ -4,6 +4,7 @@ import type { Core, MarkedDevice } from './core.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox, tellOwner } from './link-mails.ts';
 import { findTaken } from './registrations.ts';
+import { endExcessSessions, removeEndedSessions } from './session-limits.ts';
 import type { LiveSession } from './sessions.ts';
 import { confirmPassword, waitForMail } from './throttle.ts';
 
@@ -29,7 +30,7 @@ export async function updateProfile(core: Core, { user, session }: LiveSession, 
   const { email, renaming } = wanted;
   const quiet = core.config.mail.requireVerification;
   const [holder] = email === null ? [] : await core.store.users.findByIdentifier(email, null);
-  const rows = holder && !quiet ? null : await core.store.transact([
+  const counts = holder && !quiet ? null : await core.store.transact([
     core.store.users.keepPasswordHash(user),
     ...(change.email === undefined ? [] : [endOtherChanges(core, user, change.email)]),
     ...(renaming ? [core.store.users.rename({ id: user.id, ...renaming })] : []),
@@ -37,8 +38,8 @@ export async function updateProfile(core: Core, { user, session }: LiveSession, 
     ...(email === null ? [] : await tellOwner(core, user, { template: 'email_change_requested', newEmail: email }, device)),
     ...(renaming ? await tellOwner(core, user, { template: 'username_changed', newUsername: renaming.username }, device) : []),
   ]);
-  if (rows) {
-    const withdrawn = change.email !== undefined && (rows[1]?.length ?? 0) > 0;
+  if (counts) {
+    const withdrawn = change.email !== undefined && (counts[1] ?? 0) > 0;
     return { outcome: 'updated', user: { ...user, ...renaming }, renamed: renaming !== null, asked: email !== null, withdrawn };
   }
   const fields = await findTaken(core, { id: user.id, email: quiet ? null : email, usernameKey: renaming?.usernameKey ?? null });
@@ -65,6 +66,8 @@ function readChange(user: User, { username, email }: ProfileChange) {
 export async function deleteAccount(core: Core, user: User, session: Pick<Session, 'id'>, password: string, device: MarkedDevice): Promise<{ outcome: 'deleted' } | Unconfirmed> {
   const confirmed = await confirmPassword(core, user, session.id, password);
   if (confirmed.outcome !== 'right') return confirmed;
+  await endExcessSessions(core, user.id);
+  await removeEndedSessions(core, user.id);
   const rows = await core.store.transact([
     core.store.users.remove(user),
     ...(await tellOwner(core, user, { template: 'account_deleted' }, device)),

@@ -4,30 +4,34 @@ import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox } from './link-mails.ts';
 import { findPasswordFault } from './password-rules.ts';
 import { randomId } from './refresh-tokens.ts';
+import { endReplaced, judgeCookies, keepEnded, type Replaced } from './replaced-sessions.ts';
 import { type Issued, newSession } from './sessions.ts';
 
 export type Credentials = { email?: string | undefined; username?: string | undefined; password: string };
 
 export type RegisterResult =
-  | { outcome: 'registered'; user: User; issued: Issued }
+  /** `presented`: what became of the cookies that came along */
+  | { outcome: 'registered'; user: User; issued: Issued; presented: Replaced }
   /** another account holds these identifiers */
   | { outcome: 'taken'; fields: ('email' | 'username')[] }
   | { outcome: 'weak_password'; fault: string };
 
 /**
- * Makes an account and signs it in, in one transaction, which also asks the mailbox of its address. An address that is to
- * get no more mails for now is asked later, by a resend.
+ * Makes an account and signs it in, in place of the sessions whose refresh cookies came along, in one transaction, which also
+ * asks the mailbox of its address. An address that is to get no more mails for now is asked later, by a resend.
  */
-export async function register(core: Core, credentials: Credentials, device: MarkedDevice): Promise<RegisterResult> {
+export async function register(core: Core, credentials: Credentials, device: MarkedDevice, cookies: string[]): Promise<RegisterResult> {
   const fault = await findPasswordFault(core, credentials.password, credentials);
   if (fault) return { outcome: 'weak_password', fault };
-  const user = await newUser(core, credentials);
+  const user = { ...(await newUser(core, credentials)), lastSignedInAt: core.now() };
   const { step, issued } = newSession(core, user, device);
-  const insertion = [core.store.users.insert(user), step];
+  const judged = await judgeCookies(core, cookies);
+  const insertion = [core.store.users.insert(user), ...endReplaced(core, judged), step];
   const mail = user.email === null || !core.config.mail.enabled ? [] : askMailbox(core, user, user.email, undefined, device);
-  let rows = await core.store.transact([...insertion, ...mail]);
-  if (!rows && mail.length > 0 && (await findTaken(core, user)).length === 0) rows = await core.store.transact(insertion);
-  return rows ? { outcome: 'registered', user, issued } : { outcome: 'taken', fields: await findTaken(core, user) };
+  let counts = await core.store.transact([...insertion, ...mail]);
+  if (!counts && mail.length > 0 && (await findTaken(core, user)).length === 0) counts = await core.store.transact(insertion);
+  if (!counts) return { outcome: 'taken', fields: await findTaken(core, user) };
+  return { outcome: 'registered', user, issued, presented: keepEnded(judged, counts.slice(1)) };
 }
 
 async function newUser(core: Core, { email, username, password }: Credentials): Promise<User> {

@@ -1,5 +1,5 @@
 import type { DerivedKeys } from '../secrets.ts';
-import type { RevokedReason, Session, SessionState } from '../store/sessions.ts';
+import type { RevokedReason, Session, SessionPlace, SessionState } from '../store/sessions.ts';
 import type { User } from '../store/users.ts';
 import type { Core, Device } from './core.ts';
 import { formatRefreshToken, hashToken, randomId, randomSecret, type RefreshToken } from './refresh-tokens.ts';
@@ -11,7 +11,7 @@ export type Issued = Grant & { refreshToken: string; refreshTokenExpiresAt: numb
 export type LiveSession = { session: SessionState; user: User };
 
 /** A session to be inserted, and what its first answer carries. */
-export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwordHash'>, device: Device) {
+export function newSession(core: Core, user: Pick<User, 'id' | 'roles'>, device: Device) {
   const now = core.now();
   const [key] = core.config.secrets.derivedKeys;
   const token = { sessionId: randomId(), generation: 0, secret: randomSecret() };
@@ -20,8 +20,8 @@ export function newSession(core: Core, user: Pick<User, 'id' | 'roles' | 'passwo
     expiresAt: now + core.config.absoluteMs,
   };
   const step = core.store.sessions.insert({
-    ...row, passwordHash: user.passwordHash, tokenHash: hashToken(token),
-    keyId: key.id, userAgent: device.userAgent, ip: device.ip, now,
+    ...row, tokenHash: hashToken(token), keyId: key.id, userAgent: device.userAgent, ip: device.ip, now,
+    limit: core.config.sessionsPerUser,
   });
   return { step, issued: issue(key, row, user.roles, token) };
 }
@@ -55,12 +55,20 @@ export async function findLiveSession(core: Core, sessionId: string): Promise<Li
 
 /** Ends one of the user's sessions by its id; false when the user has no such live session. */
 export async function endSession(core: Core, userId: string, id: string, reason: RevokedReason): Promise<boolean> {
-  const [ended = []] = (await core.store.transact([core.store.sessions.revoke({ id, userId, reason, now: core.now() })])) ?? [];
-  return ended.length > 0;
+  const [ended] = (await core.store.transact([core.store.sessions.revoke({ id, userId, reason, now: core.now() })])) ?? [];
+  return ended === 1;
 }
 
-/** The user's live sessions, last used first. */
-export async function listSessions(core: Core, userId: string): Promise<Session[]> {
-  const sessions = await core.store.sessions.list(userId, core.now());
-  return sessions.filter((session) => hasKey(core, session));
+export type SessionPage = { sessions: Session[]; next: SessionPlace | null };
+const NEWEST: SessionPlace = { createdAt: Number.MAX_SAFE_INTEGER, id: '' };
+
+/**
+ * The user's live sessions behind a place, the newest sign-in first; `next` is the place at which the following page begins.
+ * It looks at `limit` sessions. Those past their time are left out, so a page may have fewer.
+ */
+export async function listSessions(core: Core, userId: string, limit: number, after = NEWEST): Promise<SessionPage> {
+  const rows = await core.store.sessions.list(userId, after, limit + 1);
+  const page = rows.slice(0, limit);
+  const { createdAt, id } = page.at(-1) ?? NEWEST;
+  return { sessions: page.filter((session) => isLive(core, session)), next: rows.length > limit ? { createdAt, id } : null };
 }

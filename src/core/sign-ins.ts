@@ -1,32 +1,54 @@
+import type { Step } from '../store/db.ts';
 import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
 import { findMark } from './devices.ts';
 import { normalizeEmail, usernameKey } from './identifiers.ts';
 import type { Credentials } from './registrations.ts';
+import { endReplaced, judgeCookies, keepEnded, type Replaced } from './replaced-sessions.ts';
+import { endExcessSessions } from './session-limits.ts';
 import { type Issued, newSession } from './sessions.ts';
 import { attempt, type Bucket, bucketKey } from './throttle.ts';
 
 export type LoginResult =
-  | { outcome: 'signed_in'; user: User; issued: Issued }
+  /** `limited`: how many sessions ended because the user had too many; `presented`: what became of the cookies that came along */
+  | { outcome: 'signed_in'; user: User; issued: Issued; limited: number; presented: Replaced }
   /** wrong password, no such account, or one whose address has to be verified first: the same answer after the same work (ASVS 6.3.8) */
   | { outcome: 'refused'; userId: string | null; unverified: boolean }
   /** too many were wrong before, whether there is such an account or not */
   | { outcome: 'throttled'; userId: string | null; retryAfterMs: number };
 
-/** Checks the password and begins a session. A hash of another cost than the configured one is replaced on the way. */
-export async function login(core: Core, credentials: Credentials, device: MarkedDevice): Promise<LoginResult> {
+/**
+ * Checks the password and begins a session, in place of those whose refresh cookies came along. A hash of another cost than
+ * the configured one is replaced on the way. A sign-in that fails changes no session.
+ */
+export async function login(core: Core, credentials: Credentials, device: MarkedDevice, cookies: string[]): Promise<LoginResult> {
   const { name, user, bucket } = await findAccount(core, credentials, device);
   const unverified = user !== undefined && mustVerify(core, user);
   const tried = await attempt(core, bucket, async () => (await core.passwords.verify(credentials.password, user?.passwordHash, name)) && !unverified);
   if (tried.outcome === 'throttled') return { ...tried, userId: user?.id ?? null };
   if (!user || tried.outcome === 'wrong') return { outcome: 'refused', userId: user?.id ?? null, unverified };
   const upgraded = await hashAnew(core, user, credentials.password);
-  const { step, issued } = newSession(core, { ...user, passwordHash: upgraded ?? user.passwordHash }, device);
-  const upgrade = upgraded === null ? [] : [core.store.users.replacePasswordHash({
-    id: user.id, oldHash: user.passwordHash, newHash: upgraded, changedAt: user.passwordChangedAt,
-  })];
-  if (await core.store.transact([...upgrade, step])) return { outcome: 'signed_in', user, issued };
-  return login(core, credentials, device); // the hash was changed meanwhile: look again
+  const begun = await beginSession(core, user, upgraded ?? user.passwordHash, device, await judgeCookies(core, cookies));
+  if (begun) return { outcome: 'signed_in', user, ...begun };
+  return login(core, credentials, device, cookies); // the hash was changed meanwhile: look again
+}
+
+/**
+ * Begins a session, in one transaction with all that goes with it; null, and nothing is written, if the password was changed
+ * meanwhile. A user who has SESSIONS_PER_USER sessions loses the least recently used one.
+ */
+async function beginSession(core: Core, user: User, newHash: string, device: MarkedDevice, judged: Replaced) {
+  const { users, sessions } = core.store;
+  const { step, issued } = newSession(core, user, device);
+  const signIn = users.signIn({ id: user.id, verifiedHash: user.passwordHash, newHash, now: core.now() });
+  const replacing = endReplaced(core, judged);
+  const begin = (...makeRoom: Step[]) => core.store.transact([signIn, ...replacing, ...makeRoom, step]);
+  const done = (counts: number[], limited: number) => ({ issued, limited, presented: keepEnded(judged, counts.slice(1)) });
+  const simple = await begin();
+  if (simple) return done(simple, 0);
+  const surplus = await endExcessSessions(core, user.id);
+  const counts = await begin(sessions.revokeExcess({ userId: user.id, keptId: '', kept: core.config.sessionsPerUser - 1, now: core.now() }));
+  return counts && done(counts, surplus + (counts.at(-2) ?? 0));
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Session, SessionState } from '../store/sessions.ts';
 import type { Core } from './core.ts';
 import { endReused, judgePresented, type Refused } from './rotation.ts';
+import { endExcessSessions } from './session-limits.ts';
 import { isLive } from './sessions.ts';
 
 /** Which of the user's sessions a sign-out ends. */
@@ -28,13 +29,14 @@ export async function findSessionToEnd(core: Core, presented: string): Promise<S
  * its stolen, dead token cannot sign the user out elsewhere. Durable when it resolves; returns how many sessions ended.
  */
 export async function logout(core: Core, session: SessionState, scope: LogoutScope): Promise<number> {
-  const now = core.now();
   if (scope !== 'current' && !isLive(core, session)) return 0;
   const { id, userId } = session;
   const { sessions } = core.store;
-  const step = scope === 'current' ? sessions.revoke({ id, userId, reason: 'logout', now })
-    : scope === 'others' ? sessions.revokeOthers({ userId, keptId: id, reason: 'logout', now })
-    : sessions.revokeAll({ userId, reason: 'logout', now });
-  const [ended = []] = (await core.store.transact([step])) ?? [];
-  return ended.length;
+  const surplus = scope === 'current' ? 0 : await endExcessSessions(core, userId, scope === 'others' ? id : '');
+  const end = { userId, reason: 'logout', now: core.now() } as const;
+  const step = scope === 'current' ? sessions.revoke({ ...end, id })
+    : scope === 'others' ? sessions.revokeOthers({ ...end, keptId: id })
+    : sessions.revokeAll(end);
+  const [ended = 0] = (await core.store.transact([step])) ?? [];
+  return surplus + ended;
 }

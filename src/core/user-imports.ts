@@ -11,10 +11,10 @@ export type Imported = { imported: number; present: number; refused: { line: num
  * left as it is, so that importing twice does no harm. With `dryRun` it writes nothing and tells what it would do.
  */
 export async function importUsers({ store }: Pick<Core, 'store'>, lines: UserLine[], dryRun: boolean): Promise<Imported> {
-  const rows = dryRun ? [] : await store.transact(lines.map(({ user }) => store.users.insertIfFree(user)));
+  const counts = dryRun ? [] : await store.transact(lines.map(({ user }) => store.users.insertIfFree(user)));
   const result: Imported = { imported: 0, present: 0, refused: [] };
   for (const [index, { line, user }] of lines.entries()) {
-    const holder = rows?.[index]?.length ? 'imported' : await findHolder({ store }, user, dryRun);
+    const holder = counts?.[index] ? 'imported' : await findHolder({ store }, user, dryRun);
     if (typeof holder === 'string') result[holder] += 1;
     else result.refused.push({ line, ...holder });
   }

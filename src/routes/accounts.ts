@@ -6,6 +6,7 @@ import { problems } from '../problems.ts';
 import { answer, eitherIdentifier, exampleTokens, exampleUser, Password, passwordProblems, setsSignInCookies, UserTokens } from '../schemas.ts';
 import { refuseOverload } from './overload.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
+import { logReplaced } from './token-events.ts';
 
 /** Whatever was typed; but PostgreSQL has no NUL. */
 const Typed = Type.String({ maxLength: 254, pattern: '^[^\\u0000]*$' });
@@ -39,7 +40,7 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
     preParsing: refuseOverload(app),
   }, async (request, reply) => {
-    const result = await login(app, request.body, markedDeviceOf(request));
+    const result = await login(app, request.body, markedDeviceOf(request), request.refreshCookies());
     app.metrics.logins.inc({ outcome: result.outcome });
     if (result.outcome === 'refused') {
       request.log.warn({ event: 'login_refused', user_id: result.userId, ...(result.unverified && { unverified: true }), ip: request.ip }, 'refused a sign-in');
@@ -49,7 +50,10 @@ const accountRoutes: FastifyPluginAsyncTypebox = async (app) => {
       request.log.warn({ event: 'login_throttled', user_id: result.userId, ip: request.ip }, 'refused a sign-in after too many wrong passwords');
       throw problems.tooManyAttempts(Math.ceil(result.retryAfterMs / 1000));
     }
-    request.log.info({ event: 'signed_in', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'signed in');
+    const who = { user_id: result.user.id, ip: request.ip };
+    const { limited, issued: { sessionId } } = result;
+    if (limited > 0) request.log.info({ event: 'session_limit', ...who, sessions_ended: limited }, 'ended the sessions used longest ago: there were too many');
+    request.log.info({ event: 'signed_in', ...who, session_id: sessionId, ...logReplaced(app, request, result.presented) }, 'signed in');
     return { msg: 'Login successful', ...answerSignIn(app, request, reply, result) };
   });
 };

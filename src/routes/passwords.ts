@@ -6,10 +6,11 @@ import { renewReset, requestReset, type ResetRequest, type ResetResult, resetPas
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
-  answer, bearerProblems, Email, exampleFault, exampleLinkToken, LinkToken, Message, NewPassword, optionalBearer, Password, passwordProblems,
-  unsafeProblems,
+  answer, bearerProblems, Email, exampleFault, exampleLinkToken, exampleTokens, exampleUser, LinkToken, Message, NewPassword, optionalBearer,
+  Password, passwordProblems, setsSignInCookies, unsafeProblems, UserTokens,
 } from '../schemas.ts';
-import { markedDeviceOf } from './token-answers.ts';
+import { answerSignIn, markedDeviceOf } from './token-answers.ts';
+import { logReplaced } from './token-events.ts';
 
 const ForgotPasswordBody = Type.Object({ email: Type.Optional(Email), token: Type.Optional(LinkToken) }, {
   additionalProperties: false,
@@ -29,6 +30,10 @@ const ChangePasswordBody = Type.Object({ token: Type.Optional(LinkToken), old_pa
     { token: exampleLinkToken, new_password: 'newSecurePassword123' },
   ],
 });
+
+/** By the old password, and by the token of a mail. */
+const ChangePasswordAnswer = Type.Union([UserTokens, Message]);
+const changed = 'Password changed successfully';
 
 const msg = 'If this address has an account, a mail with a link to choose a new password is on its way; if none comes, open the newest one that you have';
 const forgotProblems = [problems.mailOff(), problems.linkInvalid(), problems.invalidInput([{ pointer: '/email', detail: 'is required' }]), ...unsafeProblems];
@@ -63,8 +68,11 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config,
     schema: {
       tags: ['auth'], operationId: 'changePassword', summary: 'Change the password', security: optionalBearer, body: ChangePasswordBody,
-      description: 'By the token of a mail: every session of the account ends, and who comes with the token is not signed in. Signed in, by the old password: every other session ends.',
-      response: { 200: answer(Message, 'changed', { msg: 'Password changed successfully' }) },
+      description: 'Signed in, by the old password: every session of the account ends, this one too, and a new one begins; the answer and the cookies are those of a sign-in. By the token of a mail: every session ends, and nobody is signed in; the answer is only `msg`.',
+      response: {
+        200: answer(ChangePasswordAnswer, 'changed; with the user and tokens of a new session after a change by the old password',
+          { msg: changed, user: exampleUser, ...exampleTokens }, setsSignInCookies),
+      },
       problems: changeProblems,
     },
     preHandler: async (request, reply) => {
@@ -72,9 +80,9 @@ const passwordRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
   }, async (request, reply) => {
     const { token, old_password: oldPassword, new_password: newPassword } = request.body;
-    if (token !== undefined) throwUnlessChanged(await resetByLink(app, request, reply, token, newPassword));
-    else if (oldPassword !== undefined) await changeByOldPassword(app, request, reply, { oldPassword, newPassword });
-    return { msg: 'Password changed successfully' };
+    if (token === undefined) return { msg: changed, ...(await changeByOldPassword(app, request, reply, { oldPassword: oldPassword as string, newPassword })) };
+    throwUnlessChanged(await resetByLink(app, request, reply, token, newPassword));
+    return { msg: changed };
   });
 };
 export default passwordRoutes;
@@ -111,12 +119,12 @@ function throwUnlessChanged(result: ResetResult) {
 }
 
 async function changeByOldPassword(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, passwords: { oldPassword: string; newPassword: string }) {
-  const { user, session } = request.auth;
-  const result = await changePassword(app, user, session.id, passwords, markedDeviceOf(request));
+  const result = await changePassword(app, request.auth, passwords, markedDeviceOf(request), request.refreshCookies());
   if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/new_password', detail: result.fault }]);
   if (result.outcome !== 'changed') throw refuseUnconfirmed(request, 'password_change_refused', result);
-  request.log.info({ event: 'password_changed', user_id: user.id, sessions_ended: result.ended, ip: request.ip }, 'changed the password');
-  reply.setDeviceCookie(result.user);
+  const about = { user_id: result.user.id, session_id: result.issued.sessionId, sessions_ended: result.ended, ip: request.ip };
+  request.log.info({ event: 'password_changed', ...about, ...logReplaced(app, request, result.presented) }, 'changed the password');
+  return answerSignIn(app, request, reply, result);
 }
 
 /** Logs that a signed-in user did not show the password, and yields the problem. */

@@ -9,6 +9,7 @@ import {
 } from '../schemas.ts';
 import { refuseOverload } from './overload.ts';
 import { answerSignIn, markedDeviceOf } from './token-answers.ts';
+import { logReplaced } from './token-events.ts';
 
 const identifiers = { username: Type.Optional(Username), password: NewPassword };
 const examples = [{ email: 'john@example.com', username: 'johndoe', password: 'securepassword123' }];
@@ -35,10 +36,11 @@ const registrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
     },
     preParsing: refuseOverload(app),
   }, async (request, reply) => {
-    const result = await register(app, request.body, markedDeviceOf(request));
+    const result = await register(app, request.body, markedDeviceOf(request), request.refreshCookies());
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
     if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
-    request.log.info({ event: 'registered', user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip }, 'registered');
+    const about = { user_id: result.user.id, session_id: result.issued.sessionId, ip: request.ip };
+    request.log.info({ event: 'registered', ...about, ...logReplaced(app, request, result.presented) }, 'registered');
     reply.code(201);
     return { msg: 'user created', ...answerSignIn(app, request, reply, result) };
   });

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyRequest } from 'fastify';
-import { type RefreshResult, refreshSession, type Refused } from '../core/rotation.ts';
+import { type RefreshResult, refreshSession } from '../core/rotation.ts';
 import { endSession, findLiveSession, listSessions } from '../core/sessions.ts';
 import { findSessionToEnd, logout } from '../core/sign-outs.ts';
 import { bearerToken } from '../plugins/access-tokens.ts';
@@ -9,8 +9,9 @@ import { emptyBodyIsNone } from '../plugins/json-body.ts';
 import { limitTokens } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import { answer, bearer, bearerProblems, exampleTokens, Message, setsRefreshCookie, Tokens, unsafeProblems } from '../schemas.ts';
-import type { Session as SessionRow, SessionState } from '../store/sessions.ts';
+import type { Session as SessionRow, SessionPlace, SessionState } from '../store/sessions.ts';
 import { answerTokens, deviceOf } from './token-answers.ts';
+import { aboutSession, logRefused, logReused } from './token-events.ts';
 
 const RefreshTokenBody = Type.Object({ refresh_token: Type.Optional(Type.String({ maxLength: 512, description: 'where the cookie is not at hand' })) }, {
   additionalProperties: false, examples: [{}],
@@ -29,7 +30,19 @@ const Session = Type.Object({
   expires_at: Type.String({ format: 'date-time', description: 'the absolute end' }),
   current: Type.Boolean(),
 }, { additionalProperties: false });
-const SessionList = Type.Object({ sessions: Type.Array(Session) }, { additionalProperties: false });
+const SessionList = Type.Object({
+  sessions: Type.Array(Session),
+  next: Type.Union([Type.String(), Type.Null()], { description: '`after` of the following page; null on the last one' }),
+}, { additionalProperties: false });
+
+const PAGE = 100;
+const LIMIT_RULE = `must be an integer from 1 to ${PAGE}`;
+/** Query strings are text, and nothing is coerced: `readPage` reads them. */
+const SessionsQuery = Type.Object({
+  after: Type.Optional(Type.String({ description: '`next` of the page before' })),
+  limit: Type.Optional(Type.String({ description: `sessions on a page: ${LIMIT_RULE}; ${PAGE} if it is left out` })),
+});
+
 
 const exampleSession = {
   id: '1mB4kq2ZQyWc9nT8xJfRsg', device: 'Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0', address: '192.0.2.7',
@@ -45,6 +58,7 @@ const refreshProblems = [
 const logoutProblems = [
   problems.tokenMissing(), problems.invalidInput([{ pointer: '/scope', detail: 'must be one of current, others, all' }]), ...unsafeProblems,
 ];
+const listProblems = [problems.invalidInput([{ pointer: '/limit', detail: LIMIT_RULE }]), ...bearerProblems];
 const endProblems = [problems.sessionNotFound(), problems.invalidInput([{ pointer: '/id', detail: 'must NOT have more than 64 characters' }]), ...bearerProblems, ...unsafeProblems];
 
 /** Refresh, sign-out, and the list of one's sessions. */
@@ -93,21 +107,14 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
 
   function logUnrotated(request: FastifyRequest, result: Exclude<RefreshResult, { outcome: 'rotated' }>): void {
     if (result.outcome === 'refused') return logRefused(request, result.refused);
-    const { id, userId, ip } = result.session;
-    const about = { user_id: userId, session_id: id, session_ip: ip, ip: request.ip };
+    if (result.outcome === 'reused') return logReused(app, request, result.session);
+    const about = aboutSession(request, result.session);
     if (result.outcome === 'repeated') {
-      const repeats = app.countRepeat(id);
+      const repeats = app.countRepeat(result.session.id);
       request.log.warn({ event: 'refresh_token_repeated', ...about, repeats }, 'a superseded refresh token came back within the grace');
-    } else if (result.outcome === 'reused') {
-      logReused(request, about);
     } else {
       request.log.info({ event: 'refresh_token_dead', ...about }, 'refused a refresh token whose session is over');
     }
-  }
-
-  function logReused(request: FastifyRequest, about: object): void {
-    app.metrics.refreshToken.reused.inc();
-    request.log.warn({ event: 'refresh_token_reused', ...about }, 'a superseded refresh token came back after the grace: ended its session');
   }
 
   app.post('/auth/logout', {
@@ -153,26 +160,25 @@ const sessionRoutes: FastifyPluginAsyncTypebox = async (app) => {
   async function sessionToEnd(request: FastifyRequest, token: string): Promise<SessionState | null> {
     const result = await findSessionToEnd(app, token);
     if (result.outcome === 'found') return result.session;
-    if (result.outcome === 'refused') {
-      logRefused(request, result.refused);
-    } else {
-      const { id, userId, ip } = result.session;
-      logReused(request, { user_id: userId, session_id: id, session_ip: ip, ip: request.ip });
-    }
+    if (result.outcome === 'refused') logRefused(request, result.refused);
+    else logReused(app, request, result.session);
     return null;
   }
 
   app.get('/auth/sessions', {
     config,
     schema: {
-      tags: ['sessions'], operationId: 'listSessions', summary: 'List one’s sessions, the last used first', security: bearer,
-      response: { 200: answer(SessionList, 'the sessions', { sessions: [exampleSession] }) },
-      problems: bearerProblems,
+      tags: ['sessions'], operationId: 'listSessions', summary: 'List one’s sessions, the newest sign-in first', querystring: SessionsQuery, security: bearer,
+      description: 'In pages. A page may have fewer sessions than `limit`, also none, and still not be the last one: follow `next` until it is null.',
+      response: { 200: answer(SessionList, 'the sessions', { sessions: [exampleSession], next: null }) },
+      problems: listProblems,
     },
     preParsing: app.authenticate,
   }, async (request) => {
-    const rows = await listSessions(app, request.auth.user.id);
-    return { sessions: rows.map((row) => toSession(row, request.auth.session.id)) };
+    const { user, session } = request.auth;
+    const { limit, after } = readPage(request.query);
+    const { sessions, next } = await listSessions(app, user.id, limit, after);
+    return { sessions: sessions.map((row) => toSession(row, session.id)), next: next && `${next.createdAt}.${next.id}` };
   });
 
   app.delete('/auth/sessions/:id', {
@@ -200,9 +206,13 @@ function presentedTokens(request: FastifyRequest, inBody: string | undefined): {
   return explicit === undefined ? { tokens: request.refreshCookies(), byCookie: true } : { tokens: [explicit], byCookie: false };
 }
 
-function logRefused(request: FastifyRequest, { reason, sessionId, userId }: Refused): void {
-  const about = { reason, user_id: userId, session_id: sessionId, ip: request.ip };
-  request.log.warn({ event: 'refresh_token_refused', ...about }, 'refused a refresh token');
+/** @throws 422 for what is no page */
+function readPage({ limit = `${PAGE}`, after }: { limit?: string; after?: string }): { limit: number; after?: SessionPlace } {
+  if (!/^[1-9]\d{0,2}$/.test(limit) || Number(limit) > PAGE) throw problems.invalidInput([{ pointer: '/limit', detail: LIMIT_RULE }]);
+  if (after === undefined) return { limit: Number(limit) };
+  const [, createdAt, id] = /^(\d{1,15})\.([\w-]{1,64})$/.exec(after) ?? [];
+  if (createdAt === undefined || id === undefined) throw problems.invalidInput([{ pointer: '/after', detail: 'must be `next` of another page' }]);
+  return { limit: Number(limit), after: { createdAt: Number(createdAt), id } };
 }
 
 function toSession(row: SessionRow, currentId: string) {

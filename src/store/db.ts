@@ -1,5 +1,5 @@
 import type { SQL } from 'drizzle-orm';
-import type { PgDatabase, PgQueryResultHKT, PgSelect } from 'drizzle-orm/pg-core';
+import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core';
 import { sql } from './drizzle.ts';
 import type * as pgSchema from './schema/pg.ts';
 import type * as sqliteSchema from './schema/sqlite.ts';
@@ -19,9 +19,9 @@ type Value = string | number | null;
 export type Values = Record<string, Value>;
 export type Query<Row> = { prepare(name: string): { execute(values?: Values): Promise<Row[]> } };
 
-/** A statement, written once and prepared once. Writes end in RETURNING, so that their rows tell what they did. */
+/** A statement, written once and prepared once. A write whose rows somebody reads ends in RETURNING. */
 export type Statement<Row> = { name: string; run(values: Values): Row[] | Promise<Row[]>; build(query: QueryBuilder): Query<Row> };
-/** A step of a transaction; one that `must` and yields no row undoes the whole list. */
+/** A step of a transaction. One that `must` and changes no row undoes the whole list. */
 export type Step = { statement: Statement<unknown>; values: Values; must?: true };
 
 /** What a failure tells: the database's code (a SQLSTATE, SQLite's, or Node's) and the statement's name. Never a parameter. */
@@ -49,19 +49,17 @@ export class Refusal extends Error {}
 export type Db = {
   schema: Schema;
   prepare<Row>(name: string, build: (query: QueryBuilder) => Query<Row>): Statement<Row>;
-  /** The rows of the select, protected against change until the transaction ends (SQLite has one writer at a time anyway). */
-  locked<Select extends PgSelect>(select: Select): Select;
   /** Resolves with the rows of a statement that writes nothing. @throws DatabaseAway */
   read<Row>(statement: Statement<Row>, values: Values): Promise<Row[]>;
   /** Resolves with the rows of one writing statement, after they are durable. @throws DatabaseAway */
   write<Row>(statement: Statement<Row>, values: Values): Promise<Row[]>;
   /**
    * A transaction is a list of statements, never a callback: it cannot wait for anything while it holds locks.
-   * Resolves, after they are durable, with each step's rows; with null, and nothing written, if a `must` step had none,
-   * or a row would repeat a value that is to be unique.
+   * Resolves, after they are durable, with the number of rows that each step changed; with null, and nothing written, if
+   * a `must` step changed none, or a row would repeat a value that is to be unique.
    * @throws DatabaseAway
    */
-  transact(steps: Step[]): Promise<unknown[][] | null>;
+  transact(steps: Step[]): Promise<number[] | null>;
   /** Resolves when the database answers and can be written. @throws DatabaseAway */
   check(): Promise<void>;
   close(): Promise<void>;
@@ -113,6 +111,11 @@ export async function openDb(options: DatabaseOptions, opening: Opening = {}): P
  */
 export function textAt(name: string): SQL<string> {
   return sql`CAST(${sql.placeholder(name)} AS text)`;
+}
+
+/** A write for transactions. They count its rows, and nobody reads them. */
+export function counted(write: { prepare(name: string): { execute(values?: Values): Promise<unknown> } }): Query<never> {
+  return write as Query<never>;
 }
 
 /** What a transaction throws inside to be undone, when a step that `must` had no row. */

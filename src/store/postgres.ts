@@ -1,5 +1,4 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { PgSelect } from 'drizzle-orm/pg-core';
 import pg from 'pg';
 import { type Db, DatabaseAway, type DatabaseOptions, type Opening, type QueryBuilder, StatementFailed, type Step, UNDONE } from './db.ts';
 import { DrizzleQueryError, getTableName } from './drizzle.ts';
@@ -47,7 +46,6 @@ export async function openPostgres({ url, migrationUrl = url, poolSize, timeoutM
       const prepared = build(query).prepare('');
       return { name, run: (values) => prepared.execute(values), build };
     },
-    locked: (select) => (select as PgSelect).for('share') as typeof select,
     read: (statement, values) => insist(statement.name, async () => statement.run(values)),
     write: (statement, values) => insist(statement.name, async () => statement.run(values)),
     transact: (steps) => orNull(steps.length === 1 ? runAlone(steps[0] as Step) : insist('BEGIN', () => runTogether(pool, steps))),
@@ -57,13 +55,18 @@ export async function openPostgres({ url, migrationUrl = url, poolSize, timeoutM
 }
 
 /** One statement is a transaction of its own, in one round trip. */
-async function runAlone({ statement, values, must }: Step): Promise<unknown[][]> {
-  const rows = await insist(statement.name, async () => statement.run(values));
-  if (must && rows.length === 0) throw UNDONE;
-  return [rows];
+async function runAlone({ statement, values, must }: Step): Promise<number[]> {
+  return [countOf(await insist(statement.name, async () => statement.run(values)), must)];
 }
 
-async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][]> {
+/** How many rows a step changed. @throws UNDONE if it was to change one */
+function countOf(outcome: unknown[] | pg.QueryResult, must = false): number {
+  const count = Array.isArray(outcome) ? outcome.length : (outcome.rowCount ?? 0);
+  if (must && count === 0) throw UNDONE;
+  return count;
+}
+
+async function runTogether(pool: pg.Pool, steps: Step[]): Promise<number[]> {
   const client = await pool.connect();
   let broken: Error | undefined;
   const onError = (error: Error) => { broken = error; }; // without a listener it would end the process
@@ -71,13 +74,13 @@ async function runTogether(pool: pg.Pool, steps: Step[]): Promise<unknown[][]> {
   try {
     await client.query('BEGIN');
     const query = drizzle(client) as unknown as QueryBuilder;
-    const rows: unknown[][] = [];
+    const counts: number[] = [];
     for (const { statement, values, must } of steps) {
-      rows.push(await statement.build(query).prepare('').execute(values).catch((error: unknown) => { throw describeFailure(error, statement.name); }));
-      if (must && rows.at(-1)?.length === 0) throw UNDONE;
+      const outcome = statement.build(query).prepare('').execute(values);
+      counts.push(countOf(await outcome.catch((error: unknown) => { throw describeFailure(error, statement.name); }), must));
     }
     await client.query('COMMIT');
-    return rows;
+    return counts;
   } catch (error) {
     const failure = describeFailure(error, 'COMMIT');
     if (failure instanceof DatabaseAway && !TRY_AGAIN.has(failure.code ?? '')) broken = failure;

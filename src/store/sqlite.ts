@@ -33,7 +33,6 @@ export async function openSqlite(path: string, opening: Opening = {}): Promise<D
       const prepared = build(db as unknown as QueryBuilder).prepare(name) as unknown as Prepared;
       return { name, run: (values) => prepared.execute(values).sync(), build };
     },
-    locked: (select) => select,
     read: (statement, values) => readInGroup(() => rowsOf(statement, values)),
     write: (statement, values) => commitInGroup(() => rowsOf(statement, values)),
     async transact(steps) {
@@ -76,10 +75,12 @@ function rowsOf<Row>(statement: Statement<Row>, values: Values): Row[] {
   return orAway(statement.name, () => statement.run(values) as Row[]);
 }
 
-function runStep({ statement, values, must }: Step): unknown[] {
-  const rows = rowsOf(statement, values);
-  if (must && rows.length === 0) throw UNDONE;
-  return rows;
+/** Returns how many rows the step changed. */
+function runStep({ statement, values, must }: Step): number {
+  const outcome = rowsOf(statement, values) as unknown[] | Database.RunResult;
+  const count = Array.isArray(outcome) ? outcome.length : outcome.changes;
+  if (must && count === 0) throw UNDONE;
+  return count;
 }
 
 function isTaken(error: unknown): boolean {

@@ -16,7 +16,7 @@ export async function openStore(database: DatabaseOptions, opening?: Opening) {
     oneTimeTokens: oneTimeTokenStatements(db),
     mails: mailStatements(db),
     throttles: throttleStatements(db),
-    /** Runs the steps as one transaction; yields each step's rows, or null if it was undone. Durable when it resolves. */
+    /** Runs the steps as one transaction; yields how many rows each step changed, or null if it was undone. Durable when it resolves. */
     transact: (steps: Step[]) => db.transact(steps),
     /** Resolves when the database answers and can be written. @throws DatabaseAway */
     ping: () => db.check(),

@@ -35,6 +35,10 @@ export function userStatements(db: Db) {
     .set({ passwordHash: sql`${at('newHash')}`, passwordChangedAt: sql`${at('changedAt')}` })
     .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('oldHash')))).returning({ id: users.id }));
 
+  const signIn = db.prepare('sign_in_user', (query) => query.update(users)
+    .set({ lastSignedInAt: sql`${at('now')}`, passwordHash: sql`${at('newHash')}` })
+    .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('verifiedHash')))).returning({ id: users.id }));
+
   const rename = db.prepare('rename_user', (query) => query.update(users)
     .set({ username: sql`${at('username')}`, usernameKey: sql`${at('usernameKey')}` }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
@@ -89,6 +93,13 @@ export function userStatements(db: Db) {
     keepPasswordHash: ({ id, passwordHash, passwordChangedAt }: User): Step => ({
       statement: replacePasswordHash, values: { id, oldHash: passwordHash, newHash: passwordHash, changedAt: passwordChangedAt }, must: true,
     }),
+
+    /**
+     * Notes a sign-in, and stores the password's hash anew, if the hash is still the one that was verified; otherwise the
+     * transaction is undone. It writes the user's row, as a change of the password does. So of the two, one waits for the
+     * other or is undone, at every isolation level (ASVS 15.4.2).
+     */
+    signIn: (change: { id: string; verifiedHash: string; newHash: string; now: number }): Step => ({ statement: signIn, values: change, must: true }),
 
     /** Compare-and-swap: replaces the hash that was verified, and nothing else; otherwise the transaction is undone. */
     replacePasswordHash: (change: { id: string; oldHash: string; newHash: string; changedAt: number }): Step =>

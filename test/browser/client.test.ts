@@ -297,12 +297,13 @@ testInChromium('after a 401 a request is repeated once, with its body; a wrong p
   const { open, clock, meet, count, proxy } = await start();
   const tab = await open();
   await tab.register(JOHN);
+  expect(await tab.run("outcome(keyturn.changePassword({ old_password: 'wrong', new_password: 'another horse battery' }))")).toMatchObject({ status: 401, code: 'invalid_credentials' });
+  expect(count('/auth/change-password')).toBe(1);
   clock.now += QUARTER_MS;
   expect(await tab.run("keyturn.fetch(new Request('/auth/change-password', { method: 'POST', headers: { 'content-type': 'application/json' }, "
     + "body: JSON.stringify({ old_password: 'correct horse battery', new_password: 'another horse battery' }) })).then(({ status }) => status)")).toBe(200);
-  expect(count('/auth/change-password')).toBe(2);
-  expect(await tab.run("outcome(keyturn.changePassword({ old_password: 'wrong', new_password: 'another horse battery' }))")).toMatchObject({ status: 401, code: 'invalid_credentials' });
   expect(count('/auth/change-password')).toBe(3);
+  expect(await tab.ask()).toBe(`200 ${JOHN}`); // by the cookie of the new session
   proxy.seen.length = 0;
   meet('/mine', { status: 401 }, { status: 401 }, { status: 401 });
   expect(await tab.run("keyturn.fetch('/mine').then(({ status }) => status)")).toBe(401);
@@ -311,6 +312,33 @@ testInChromium('after a 401 a request is repeated once, with its body; a wrong p
   proxy.fault = ({ url, authorization }) => (url === '/mine' && authorization === proxy.seen[0]?.authorization ? { status: 401 } : undefined);
   await tab.run("Promise.all(Array.from({ length: 8 }, () => keyturn.fetch('/mine')))");
   expect([count('/mine'), count('/auth/refresh')]).toEqual([16, 1]);
+});
+
+testInChromium('a changed password: the tab that changed it and the others go on in a new session; a copied old token is dead', async () => {
+  for (const before of ['', without.channel, withoutAll]) {
+    const { open, context, origin, clock, refresh, get, events } = await start();
+    const tabs = [await open({ before }), await open({ before })] as [Tab, Tab];
+    const [first, second] = tabs;
+    await first.register(JOHN);
+    await second.load();
+    await all(tabs, (tab) => tab.becomes(JOHN));
+    const stolen = {
+      refreshToken: (await context.cookies(origin)).find(({ name }) => name.endsWith('refresh_token'))!.value,
+      accessToken: await first.run<string>('keyturn.accessToken()'),
+    };
+    clock.now += QUARTER_MS; // the change finds its own access token expired
+    const change = "keyturn.changePassword({ old_password: 'correct horse battery', new_password: 'another horse battery' })";
+    expect(await first.run(change)).toEqual({ msg: 'Password changed successfully' });
+    await all(tabs, async (tab) => expect(await tab.ask()).toBe(`200 ${JOHN}`));
+    expect((await get('/users/me', stolen.accessToken)).statusCode).toBe(401);
+    expect((await refresh(stolen.refreshToken)).statusCode).toBe(401);
+    clock.now += QUARTER_MS;
+    await all(tabs, (tab) => tab.load());
+    await all(tabs, (tab) => tab.becomes(JOHN));
+    const [current] = await first.run<{ current: boolean }[]>('keyturn.sessions()');
+    expect(current).toMatchObject({ current: true });
+    expect(events()).not.toContain('refresh_token_refused');
+  }
 });
 
 testInChromium('errors are typed: status, code, detail, fields, and the server’s request id', async () => {
