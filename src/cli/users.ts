@@ -38,7 +38,10 @@ Firebase keeps four parameters of the project apart from the hashes (console: Au
     { name: 'dry-run', description: 'read and check everything, and add nobody' },
   ],
   takesFile: true,
-  exits: { failed: 'lines were refused (the others are imported), or FILE or the database cannot be read' },
+  exits: {
+    failed: 'lines were refused (the others are imported), or FILE or the database cannot be read',
+    refused: 'the database is not there, or is not of this version: the server makes and migrates it',
+  },
   example: `  keyturn users import users.csv --dry-run && keyturn users import users.csv`,
   run: runImport,
 };
@@ -48,7 +51,8 @@ type Total = { imported: number; present: number; refused: number; listed: { lin
 async function runImport({ file, options, config, progress, report, now }: Context) {
   const format = formatOf(file, options);
   const dryRun = options['dry-run'] === true;
-  const store = await openStore(config.database.dialect === 'postgres' ? { ...config.database, ...CONNECTION } : config.database);
+  const database = config.database.dialect === 'postgres' ? { ...config.database, ...CONNECTION } : config.database;
+  const store = await openStore(database, { role: 'command' });
   const seen = rememberTexts();
   const total: Total = { imported: 0, present: 0, refused: 0, listed: [] };
   try {

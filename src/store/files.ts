@@ -3,6 +3,8 @@ import Database from 'better-sqlite3';
 import { Refusal } from './db.ts';
 import { readMigrationFiles, sql } from './drizzle.ts';
 import { SQLiteSyncDialect } from './drizzle-sqlite.ts';
+import { hasMark } from './migrate-sqlite.ts';
+import { HALF_MOVED } from './migrations.ts';
 import { MIGRATIONS } from './sqlite.ts';
 import { isBusy } from './sqlite-files.ts';
 import { TABLES } from './tables.ts';
@@ -52,6 +54,7 @@ export function verifyDatabase(connection: Database.Database): Record<string, nu
   if (problems[0]?.integrity_check !== 'ok') throw new Error(`it is damaged: ${problems[0]?.integrity_check ?? 'no answer'}`);
   const orphans = connection.pragma('foreign_key_check') as unknown[];
   if (orphans.length > 0) throw new Error(`it is damaged: ${orphans.length} rows refer to rows that are missing`);
+  if (hasMark(connection)) throw new Refusal(HALF_MOVED);
   if (migrationOf(connection) > latestMigration(MIGRATIONS)) throw new Error('it was written by a newer Keyturn; update this one first');
   return countRows(connection);
 }

@@ -23,8 +23,17 @@ export function pendingIn(connection: Database.Database, { role = 'server' }: Op
   return findPending(MIGRATIONS, inspect(connection), role);
 }
 
+/** Whether the database was the target of a move that has not finished. */
+export function hasMark(connection: Database.Database): boolean {
+  return namesIn(connection).has(MOVE_MARK);
+}
+
+function namesIn(connection: Database.Database): Set<unknown> {
+  return new Set(connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all());
+}
+
 function inspect(connection: Database.Database): Found {
-  const names = new Set(connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all());
+  const names = namesIn(connection);
   const latest = names.has('__drizzle_migrations') ? Number(connection.prepare('SELECT max(created_at) FROM __drizzle_migrations').pluck().get()) : 0;
   const foreign = latest === 0 ? Object.values(schema).some((table) => names.has(getTableName(table))) : !names.has('users') || !names.has('sessions');
   return { latest, foreign, halfMoved: names.has(MOVE_MARK) };

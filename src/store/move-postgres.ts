@@ -3,6 +3,7 @@ import pg from 'pg';
 import { sql } from './drizzle.ts';
 import { PgDialect } from './drizzle-pg.ts';
 import { latestMigration, Refusal } from './files.ts';
+import { CLEAR_MARK, MOVE_MARK, SET_MARK } from './migrations.ts';
 import type { End, Role } from './move.ts';
 import { MIGRATIONS } from './postgres.ts';
 import { columnsOf, type Row, type Table, type Value } from './tables.ts';
@@ -38,6 +39,8 @@ export async function openPostgresEnd(url: string, role: Role): Promise<End> {
       if (name == null) throw new Error('the PostgreSQL database is not one of Keyturn');
       return (await rowsOf('SELECT max(created_at) FROM keyturn_migrations', []))[0]?.[0] === latestMigration(MIGRATIONS);
     },
+    isMarked: async () => (await rowsOf(`SELECT to_regclass('${MOVE_MARK}') IS NOT NULL`, []))[0]?.[0] as unknown === true,
+    setMark: async (marked) => { await client.query(marked ? SET_MARK : CLEAR_MARK); },
     count: async (table) => (await rowsOf(of(table).count, []))[0]?.[0] as number,
     readAfter: (table, key, limit) => (key ? rowsOf(of(table).next, [...key, limit]) : rowsOf(of(table).first, [limit])),
     find: (table, keys) => rowsOf(of(table).find, [asJson(table.keyAt.map((at) => table.columns[at] as string), keys)]),

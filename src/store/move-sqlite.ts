@@ -4,6 +4,8 @@ import type { SQL } from 'drizzle-orm';
 import { getTableColumns, sql } from './drizzle.ts';
 import { drizzle, SQLiteSyncDialect } from './drizzle-sqlite.ts';
 import { holdAlone, inUse, isBusy, latestMigration, migrationOf } from './files.ts';
+import { CLEAR_MARK, SET_MARK } from './migrations.ts';
+import { hasMark } from './migrate-sqlite.ts';
 import type { End, Role } from './move.ts';
 import { MIGRATIONS } from './sqlite.ts';
 import { columnsOf, type Row, type Table } from './tables.ts';
@@ -26,6 +28,8 @@ export async function openSqliteEnd(path: string, role: Role): Promise<End> {
   const insertAll = connection.transaction((table: Table, rows: Row[]) => rows.reduce((count, row) => count + of(table).insert(row), 0));
   return {
     isCurrent: async () => migrationOf(connection) === latestMigration(MIGRATIONS),
+    isMarked: async () => hasMark(connection),
+    setMark: async (marked) => { connection.exec(marked ? SET_MARK : CLEAR_MARK); },
     count: async (table) => of(table).count.get() as number,
     readAfter: async (table, key, limit) => (key ? of(table).next.all(...key, limit) : of(table).first.all(limit)) as Row[],
     find: async (table, keys) => keys.map((key) => of(table).find.get(key) as Row | undefined).filter((row) => row !== undefined),

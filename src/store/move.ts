@@ -11,6 +11,10 @@ const BATCH = 1000;
 export type End = {
   /** whether its tables are those of this Keyturn, neither older nor newer */
   isCurrent(): Promise<boolean>;
+  /** whether it was the target of a move that has not finished */
+  isMarked(): Promise<boolean>;
+  /** Marks it, so that nothing but a move uses it, or takes the mark away. On disk when it resolves. */
+  setMark(marked: boolean): Promise<void>;
   count(table: Table): Promise<number>;
   /** The next rows by the primary key, in the database's own order; from the beginning after null. */
   readAfter(table: Table, key: Value[] | null, limit: number): Promise<Row[]>;
@@ -27,7 +31,8 @@ export type Moved = { table: string; rows: number; copied: number; checksum: str
 
 /**
  * Copies all rows, in batches of bounded memory, and proves at the end, by counts and SHA-256 sums over every value, that
- * both databases hold the same. May be interrupted at any time and called again. The source is only read.
+ * both databases hold the same. May be interrupted at any time and called again; until it has come to its end, the target is
+ * marked, and nothing else opens it. The source is only read.
  * @throws Refusal, before anything is written, when the source is in use or the target holds a row that the source has not
  * @throws Error naming the table, when at the end they differ
  */
@@ -36,10 +41,12 @@ export async function moveDatabase(from: DatabaseOptions, to: DatabaseOptions, l
   let target: End | undefined;
   try {
     if (!(await source.isCurrent())) throw new Refusal('the source is not of this version of Keyturn; start this version once with it, and stop it');
+    if (await source.isMarked()) throw new Refusal('the source is half-moved: finish the move into it first');
     await (await openDb(to, { role: 'move' })).close(); // applies migrations
     target = await openEnd(to, 'target');
     if (!(await target.isCurrent())) throw new Refusal('the target was written by a newer Keyturn');
     for (const table of TABLES) await refuseStrangers(table, source, target, report(`comparing ${table.name}`));
+    await target.setMark(true);
     const sums: { table: Table; copied: number; sum: string }[] = [];
     for (const table of TABLES) sums.push({ table, ...(await copyTable(table, source, target, report(`copying ${table.name}`))) });
     const moved: Moved[] = [];
@@ -47,6 +54,7 @@ export async function moveDatabase(from: DatabaseOptions, to: DatabaseOptions, l
       const rows = await compare(table, sum, source, target, report(`checking ${table.name}`));
       moved.push({ table: table.name, rows, copied, checksum: sum });
     }
+    await target.setMark(false);
     return moved;
   } finally {
     await target?.close();

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, inject, test } from 'vitest';
@@ -89,6 +89,7 @@ test.each(['there', 'back'])('a move that is killed in the middle continues when
   while ((await held()) < (way === 'there' ? 1 : 500_000)) await new Promise((resolve) => setTimeout(resolve, 5));
   child.kill('SIGKILL');
   expect(await ended).toMatchObject({ code: null });
+  await refuseHalfMoved({ ...env, DATABASE_URL: to });
   const again = await cliHere(['move', '--to', to, '--from', from, '--json'], env);
   expect(again).toMatchObject({ code: 0 });
   const { tables } = JSON.parse(again.stdout) as { tables: { table: string; rows: number; copied: number }[] };
@@ -97,7 +98,20 @@ test.each(['there', 'back'])('a move that is killed in the middle continues when
   expect(copied).toBeGreaterThan(0);
   expect(copied).toBeLessThan(30_000);
   if (way === 'back') expect(fileRows(`${folder}/back.db`)).toEqual(fileRows(path));
+  const server = await startServer({ ...env, DATABASE_URL: to });
+  expect((await server.get('/health/ready')).status).toBe(200);
 });
+
+/** A session that is not there yet would be refused as invalid, and the browser would sign out. */
+async function refuseHalfMoved(env: Record<string, string>) {
+  await expect(startServer(env)).rejects.toThrow(/Keyturn cannot start\. DATABASE_URL: .+ cannot be opened \(the database is half-moved: run keyturn move again, until it has finished\)$/m);
+  const lines = join(temporaryFolder(), 'users.csv');
+  writeFileSync(lines, 'email,password_hash\n');
+  const commands = [['users', 'import', lines], ['move', '--live', '--to', `sqlite:${temporaryFolder()}/elsewhere.db`], ['backup', join(temporaryFolder(), 'copy.db')]];
+  for (const args of env.DATABASE_URL!.startsWith('sqlite') ? commands : commands.slice(0, 2)) {
+    expect(await cliHere(args, env)).toMatchObject({ code: 3, stderr: expect.stringContaining('half-moved') as string });
+  }
+}
 
 /** Migrations alone leave a smaller log. */
 function walSize(path: string): number {
