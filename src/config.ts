@@ -24,10 +24,10 @@ export { ConfigError };
 export type { Secrets };
 
 /**
- * Reads and checks the whole configuration. Creates DATA_DIR, and in it the keys that were not given.
+ * Reads and checks the whole configuration. Creates DATA_DIR, and in it the keys that were not given; without `makeKeys` neither.
  * @throws ConfigError with the variable's name, for the first value that will not do
  */
-export function loadConfig(env: Record<string, string | undefined>) {
+export function loadConfig(env: Record<string, string | undefined>, { makeKeys = true } = {}) {
   const values = parse(withFiles(env));
   const dataDir = resolve(values.DATA_DIR);
   const accessTokenMs = values.ACCESS_TOKEN_EXPIRE_MINUTES * MINUTE_MS;
@@ -42,7 +42,7 @@ export function loadConfig(env: Record<string, string | undefined>) {
     logLevel: values.LOG_LEVEL,
     dataDir,
     database: parseDatabase(values, dataDir),
-    secrets: prepareSecrets(values, dataDir),
+    secrets: prepareSecrets(values, dataDir, makeKeys),
     jwt: { issuer: values.JWT_ISSUER, audience: values.JWT_AUDIENCE },
     accessTokenMs,
     idleMs: values.REFRESH_TOKEN_EXPIRE_DAYS * DAY_MS,
@@ -192,11 +192,11 @@ export function describeDatabase(database: DatabaseOptions): string {
   return `postgres://${host}${pathname}`;
 }
 
-function prepareSecrets(values: Environment, dataDir: string): Secrets {
+function prepareSecrets(values: Environment, dataDir: string, makeKeys: boolean): Secrets {
   let result: ReturnType<typeof loadSecrets>;
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    result = loadSecrets(values, dataDir);
+    if (makeKeys) mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    result = loadSecrets(values, dataDir, { keep: makeKeys });
   } catch (error) {
     throw new ConfigError('DATA_DIR', `${dataDir} cannot be used by user ${process.getuid?.() ?? ''} (${(error as NodeJS.ErrnoException).code})`);
   }

@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, createSecretKey, generateKeyPairSync, hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -41,12 +41,14 @@ const PLACEHOLDER = /your[-_ ]|change[-_ ]?me|super[-_ ]?secret|secret[-_ ]?key|
 
 /**
  * The keys from the configuration, or else those kept in the data folder, made on the first start (mode 0600).
+ * Without `keep` none is written: a key that is missing is made for this process alone.
  * A short, repeated or well-known secret is refused (RFC 8725 §3.5), and so is a key that does not fit the algorithm.
  */
-export function loadSecrets(source: Source, dataDir: string): Secrets | Refusal {
+export function loadSecrets(source: Source, dataDir: string, { keep }: { keep: boolean }): Secrets | Refusal {
   const files: string[] = [];
   const kept = (name: string, make: () => string) => {
     const path = join(dataDir, name);
+    if (!keep && !existsSync(path)) return make();
     files.push(path);
     return keepOnce(path, make);
   };

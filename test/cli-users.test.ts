@@ -1,23 +1,28 @@
 import { spawnSync } from 'node:child_process';
-import { createWriteStream, writeFileSync } from 'node:fs';
+import { createWriteStream, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import bcrypt from 'bcrypt';
+import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
-import { databaseFor, PASSWORD, startApp, temporaryFolder } from './support/app.ts';
+import { loadConfig } from '../src/config.ts';
+import { openStore } from '../src/store/store.ts';
+import { databaseFor, PASSWORD, startApp, temporaryFolder, TEST_ENVIRONMENT } from './support/app.ts';
 import { cli, cliHere, spawnCli } from './support/cli.ts';
+import { query } from './support/postgres.ts';
 import { startServer, tokensIn } from './support/server.ts';
 import { VECTORS } from './support/vectors.ts';
 
 const HASH = bcrypt.hashSync(PASSWORD, 4);
 type Line = Record<string, unknown>;
 
-/** A folder for a database of its own, and ways to import lines into it. */
+/** A folder with a database of its own, and ways to import lines into it. */
 async function startFolder() {
   const folder = temporaryFolder();
   const env = { DATA_DIR: folder, ...(await databaseFor(folder)) };
+  await (await openStore(loadConfig({ ...TEST_ENVIRONMENT, ...env }).database)).close(); // as the first start of the server does
   const file = join(folder, 'users.jsonl');
   const importFile = async (path: string, ...options: string[]) => {
     const { code, stdout, stderr } = await cliHere(['users', 'import', path, '--json', ...options], env);
@@ -242,7 +247,7 @@ test('standard input, the terminal, help and what is not understood', async () =
   expect(shown.stderr).toContain('\r\u001b[Kline 3: username');
   const page = await cliHere(['help', 'users', 'import'], {});
   expect([page.code, page.stdout]).toEqual([0, expect.stringContaining('keyturn users import FILE [--format csv|jsonl]')]);
-  expect(page.stdout).not.toContain('\n  3 ');
+  expect(page.stdout).toContain('\n  3  refused, nothing was done: the database is not there');
   expect(await cliHere(['users', 'import', '--help'], {})).toEqual(page);
   expect((await cliHere(['help'], {})).stdout).toContain('users import');
   const mistakes = [['users'], ['users', 'export'], ['users', 'import'], ['users', 'import', 'a.csv', 'b.csv'], ['users', 'import', 'users.txt'], ['users', 'import', 'a.csv', '--format', 'xml'], ['help', 'users'], ['users', 'import', '-']];
@@ -306,4 +311,47 @@ test('whatever JSON a line holds, it is imported or refused by its number, and c
   expect(stderr.match(/^line \d+: /gm)).toHaveLength(result.refused);
   const good = await usersIn(folder, ...odd.map((_line, index) => `good${index}`));
   expect(good.filter((user) => user === undefined)).toEqual([]);
+});
+
+test('no command makes a database or a key, and none migrates a database: an older one is refused and left as it is', async () => {
+  const folder = join(temporaryFolder(), 'not', 'there');
+  const env = { DATA_DIR: folder, ...(await databaseFor(folder)) };
+  const file = join(temporaryFolder(), 'users.jsonl');
+  writeFileSync(file, toJsonl([{ email: 'john@example.com' }]));
+  for (const options of [[], ['--dry-run']]) {
+    expect(await cliHere(['users', 'import', file, ...options], env)).toMatchObject({
+      code: 3, stderr: expect.stringContaining('there is no database of Keyturn yet: start the server once, which makes it') as string,
+    });
+  }
+  const others = [['restore', file], ['move', '--to', `sqlite:${temporaryFolder()}/other.db`], ['backup', join(temporaryFolder(), 'copy.db')]];
+  for (const args of others) expect((await cliHere(args, env)).code).not.toBe(0);
+  expect(existsSync(folder)).toBe(false);
+
+  const { database } = loadConfig({ ...TEST_ENVIRONMENT, ...env });
+  await (await openStore(database)).close();
+  const migrations = database.dialect === 'postgres' ? 'keyturn_migrations' : '__drizzle_migrations';
+  const run = async (text: string): Promise<unknown[]> => {
+    if (database.dialect === 'postgres') return (await query(database.url, text)).rows;
+    const connection = new Database(database.path);
+    try {
+      const statement = connection.prepare(text);
+      return statement.reader ? statement.all() : [statement.run().changes];
+    } finally {
+      connection.close();
+    }
+  };
+  await run(`DELETE FROM ${migrations} WHERE created_at = (SELECT max(created_at) FROM ${migrations})`);
+  const before = await run(`SELECT * FROM ${migrations}`);
+  expect(await cliHere(['users', 'import', file], env)).toMatchObject({
+    code: 3, stderr: expect.stringContaining('the database is of an older Keyturn: start the server of this version, which migrates it') as string,
+  });
+  expect(await run(`SELECT * FROM ${migrations}`)).toEqual(before);
+});
+
+test('a command that finds no key makes none', async () => {
+  const { folder, env, importLines } = await startFolder();
+  rmSync(join(folder, 'secret.key'), { force: true });
+  expect(await importLines([{ email: 'john@example.com' }])).toMatchObject({ code: 0 });
+  if (!('DATABASE_URL' in env)) expect(await cliHere(['backup', join(folder, 'copy.db')], env)).toMatchObject({ code: 0 });
+  expect(readdirSync(folder).filter((name) => /secret|pem/.test(name))).toEqual([]);
 });

@@ -78,7 +78,7 @@ function parseRest(name: string, command: Command, args: string[]): { values: Op
 
 function contextOf(request: Exclude<Request, { page: string }>, env: Environment, output: Pick<Context, 'progress' | 'report'>): Context {
   return {
-    ...request, ...output, now: Date.now, config: loadConfig(env),
+    ...request, ...output, now: Date.now, config: loadConfig(env, { makeKeys: false }),
     parseDatabase: (option, url) => parseDatabaseUrl(option, url, CONNECTION),
   };
 }

@@ -1,4 +1,4 @@
-import { closeSync, constants, existsSync, fchmodSync, linkSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fchmodSync, linkSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { draftBeside, flush, followLinks, SQLITE_SUFFIXES } from './drafts.ts';
@@ -96,6 +96,7 @@ export async function restoreDatabase(file: string, database: string, options: R
     const users = target ? countUsers(target.connection) : 0;
     if (users > 0 && !options.force) throw new Refusal(`${path} holds ${users} users; --force replaces it, and keeps it beside the new one`);
     const kept = users > 0 ? `${path}.before-restore-${new Date(options.now).toISOString().replace(/[-:.]/g, '')}` : null;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const draft = draftBeside(path);
     try {
       await copyPages(file, draft.path, options.onProgress);
