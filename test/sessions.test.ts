@@ -184,6 +184,21 @@ describe('a superseded token', () => {
   });
 });
 
+test('a row that changes twice while a request is under way: the answer is what the row says in the end', async () => {
+  const { app, register, refresh } = await startApp();
+  const { refreshToken } = await register();
+  const current = tokensOf(await refresh(refreshToken)).refreshToken;
+  const token = parseRefreshToken(refreshToken)!;
+  const { sessions } = app.store;
+  const { find } = sessions;
+  sessions.find = async (id) => { // what the database held between two changes: this token is the current one again
+    sessions.find = find;
+    const found = (await find(id))!;
+    return { ...found, session: { ...found.session, generation: token.generation, tokenHash: hashToken(token) } };
+  };
+  expect(tokensOf(await refresh(refreshToken)).refreshToken).toBe(current);
+});
+
 describe('a forgery', () => {
   test.each([
     ['a wrong secret of the current generation', (token: string) => withSecretChanged(token)],

@@ -66,7 +66,7 @@ async function explain(core: Core, genuine: GenuineToken, device: Device): Promi
     case 'refused': return { outcome: 'refused', refused: judged };
     case 'ended': return { outcome: 'ended', session: judged.session };
     case 'current': // the row was changed between the two statements
-      return (await rotate(core, genuine, device)) ?? { outcome: 'ended', session: judged.session };
+      return (await rotate(core, genuine, device)) ?? explain(core, genuine, device);
     case 'excused': {
       const { session, user, current } = judged;
       return { outcome: 'repeated', issued: issue(genuine.key, session, user.roles, current), session };
