@@ -72,7 +72,9 @@ describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_T
 
   test('has a folder for the database and one for backups, which are the server’s alone; a new volume takes that over', async () => {
     expect((await runCommand(['stat', '--format', '%n %u:%g %a', '/data', '/backups'])).output).toBe('/data 1000:1000 700\n/backups 1000:1000 700\n');
-    expect((await runCommand(['sh', '-c', 'timeout 3 node src/server.ts >&2; keyturn backup /backups/copy.db >&2; stat --format "%u %a" /backups/copy.db'], { PORT: '0' })).output).toBe('1000 600\n');
+    const ready = `node -e 'fetch("http://127.0.0.1:" + process.env.PORT + "/health/ready").then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))'`;
+    const script = `node src/server.ts >&2 & until ${ready}; do sleep 0.2; done; keyturn backup /backups/copy.db >&2; kill $!; wait; stat --format '%u %a' /backups/copy.db`;
+    expect((await runCommand(['sh', '-c', script], { PORT: String(await freePort()) })).output).toBe('1000 600\n');
   });
 
   test('writes nowhere but to /data, so that the root file system may be read-only', async () => {
