@@ -13,7 +13,7 @@ import type { DatabaseOptions } from './store/db.ts';
 const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'MIGRATION_DATABASE_URL', 'REDIS_URL', 'SMTP_URL'] as const;
 
 /** Defaults that differ from those of EnvironmentSchema, which are for production. */
-const OUTSIDE_PRODUCTION = { SHUTDOWN_DELAY_SECONDS: '0' };
+const OUTSIDE_PRODUCTION = { DOCS: 'true', SHUTDOWN_DELAY_SECONDS: '0' };
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -34,6 +34,7 @@ export function loadConfig(env: Record<string, string | undefined>, { makeKeys =
   checkLifetimes(values);
   checkHashCost(values);
   checkCookie(values);
+  checkProduction(values);
   checkMetricsPort(values);
   return {
     production: values.NODE_ENV === 'production',
@@ -77,6 +78,7 @@ export function loadConfig(env: Record<string, string | undefined>, { makeKeys =
     metricsHost: values.METRICS_HOST,
     compatRoutes: values.COMPAT_ROUTES,
     docs: values.DOCS,
+    securityContacts: parseContacts(values.SECURITY_CONTACT),
     shutdownDelayMs: values.SHUTDOWN_DELAY_SECONDS * 1000,
   };
 }
@@ -136,6 +138,24 @@ function checkCookie(values: Environment) {
   if (values.COOKIE_SAMESITE === 'none' && values.COOKIE_SECURE === 'never') {
     throw new ConfigError('COOKIE_SECURE', 'must not be never with COOKIE_SAMESITE=none, for browsers drop such a cookie');
   }
+}
+
+/** What is for development and tests alone. */
+function checkProduction(values: Environment) {
+  if (values.NODE_ENV !== 'production') return;
+  if (!values.RATE_LIMIT_ENABLED) throw new ConfigError('RATE_LIMIT_ENABLED', 'must not be false in production');
+  if (values.COOKIE_SECURE === 'never') throw new ConfigError('COOKIE_SECURE', 'must not be never in production');
+}
+
+/** Contacts of RFC 9116 §2.5.3. */
+function parseContacts(list: string): string[] {
+  return list.split(',').map((entry) => entry.trim()).filter(Boolean).map((contact) => {
+    const mail = /^mailto:[^\s@<>]+@[^\s@<>]+$/.test(contact);
+    if (!mail && (!/^https:\/\/[^\s<>]+$/.test(contact) || !URL.canParse(contact))) {
+      throw new ConfigError('SECURITY_CONTACT', 'must be a list of addresses such as mailto:security@example.com or https://example.com/security');
+    }
+    return contact;
+  });
 }
 
 function checkMetricsPort(values: Environment) {

@@ -76,12 +76,13 @@ test('its strong ETag is answered with 304 when the browser has it, also weakene
   for (const tag of ['"other"', etag.slice(1, -1), '""', 'W/']) expect((await ask(tag)).statusCode, tag).toBe(200);
 });
 
-test('in production there is the client, and no demonstration', async () => {
+test('in production there is the client, no demonstration, and no documentation unless it is asked for', async () => {
   const { get } = await startApp(PRODUCTION);
   expect((await get('/client.js')).statusCode).toBe(200);
   for (const url of ['/demo', '/demo/demo.js', '/demo/demo.css']) expect((await get(url)).statusCode, url).toBe(404);
-  expect((await get('/')).headers.location).toBe('/docs');
-  expect((await (await startApp({ ...PRODUCTION, DOCS: 'false' })).get('/')).statusCode).toBe(404);
+  for (const url of ['/docs', '/redoc', '/openapi.json']) expect((await get(url)).statusCode, url).toBe(404);
+  expect((await get('/')).json()).toEqual({ msg: expect.stringContaining('/health') });
+  expect((await (await startApp({ ...PRODUCTION, DOCS: 'true' })).get('/')).headers.location).toBe('/docs');
 });
 
 test('outside production the demonstration is the first page, under a policy that allows nothing but its own files', async () => {

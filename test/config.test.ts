@@ -86,6 +86,10 @@ describe('a bad value is refused at start, by the name of its variable, and neve
     ['a sender in production without mail', { ...PRODUCTION, MAIL_FROM: 'no-reply@example.com' }, /^SMTP_URL: must be set in production, because MAIL_FROM is$/],
     ['mail in production without a sender', { ...PRODUCTION, ...MAIL, MAIL_FROM: '' }, /^MAIL_FROM: must be set in production, because SMTP_URL is$/],
     ['mail in production without an address for links', { ...PRODUCTION, ...MAIL, APP_URL: '' }, /^APP_URL: or PUBLIC_URL must be set in production/],
+    ['no rate limits in production', { ...PRODUCTION, RATE_LIMIT_ENABLED: 'false' }, /^RATE_LIMIT_ENABLED: must not be false in production$/],
+    ['cookies without Secure in production', { ...PRODUCTION, COOKIE_SECURE: 'never' }, /^COOKIE_SECURE: must not be never in production$/],
+    ...['someone@example.com', 'http://example.com/security', 'mailto:@', 'mailto:someone', 'javascript:alert(1)', 'https:///', 'https://exa mple.com', 'tel:+1-201-555-0123', 'mailto:a@example.com\nExpires: never',
+    ].map((value): [string, Env, RegExp] => [`contact ${JSON.stringify(value)}`, { SECURITY_CONTACT: value }, /^SECURITY_CONTACT: must be a list of addresses such as mailto:/]),
     ['a reset token in the answer, in production', { ...PRODUCTION, ...MAIL, RESET_TOKEN_IN_RESPONSE: 'true' }, /^RESET_TOKEN_IN_RESPONSE: must not be true in production$/],
   ])('%s', (_name, env, message) => {
     expect(refusalOf(env)).toMatch(message);
@@ -133,6 +137,11 @@ describe('what is accepted', () => {
     expect([load({}).shutdownDelayMs, load({ NODE_ENV: 'test' }).shutdownDelayMs]).toEqual([0, 0]);
     expect(load({ SHUTDOWN_DELAY_SECONDS: '1.5' }).shutdownDelayMs).toBe(1500);
     expect(load({ ...PRODUCTION, SHUTDOWN_DELAY_SECONDS: '0' }).shutdownDelayMs).toBe(0);
+  });
+
+  test('documentation outside production, and in production where it is asked for (ASVS 13.4.5)', () => {
+    expect([load({}).docs, load({ NODE_ENV: 'test' }).docs, load(PRODUCTION).docs]).toEqual([true, true, false]);
+    expect([load({ DOCS: 'false' }).docs, load({ ...PRODUCTION, DOCS: 'true' }).docs]).toEqual([false, true]);
   });
 
   test('empty values, as container files have them, count as not set', () => {

@@ -49,7 +49,7 @@ describe('the refresh cookie', () => {
     ['COOKIE_SAMESITE=none', { COOKIE_SAMESITE: 'none' }, {}, '__Host-refresh_token=TOKEN; Max-Age=604800; Path=/; HttpOnly; Secure; Partitioned; SameSite=None'],
     ['COOKIE_SAMESITE=lax', { COOKIE_SAMESITE: 'lax' }, {}, 'refresh_token=TOKEN; Max-Age=604800; Path=/; HttpOnly; SameSite=Lax'],
     ['COOKIE_SECURE=always', { COOKIE_SECURE: 'always' }, {}, '__Host-refresh_token=TOKEN; Max-Age=604800; Path=/; HttpOnly; Secure; SameSite=Strict'],
-    ['COOKIE_SECURE=never', { ...PRODUCTION, COOKIE_SECURE: 'never' }, {}, 'refresh_token=TOKEN; Max-Age=604800; Path=/; HttpOnly; SameSite=Strict'],
+    ['COOKIE_SECURE=never', { TRUST_PROXY: '127.0.0.1', COOKIE_SECURE: 'never' }, HTTPS_BY_PROXY, 'refresh_token=TOKEN; Max-Age=604800; Path=/; HttpOnly; SameSite=Strict'],
   ])('%s has this name and these attributes, no Domain, and no other cookie beside it but that of the device', async (_name, env, headers, expected) => {
     expect(await setCookie(env, headers)).toBe(expected);
   });
@@ -166,7 +166,7 @@ describe('the refresh token in the body', () => {
 
 describe('an answer that fails', () => {
   test('leaves the cookie alone: unknown, malformed, missing, cross-site, unreadable, overlarge, broken, too many', async () => {
-    const { app, register, post, request } = await startApp({ RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_TOKENS_PER_MINUTE: '7' });
+    const { app, register, post, request } = await startApp({ RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_TOKENS_PER_MINUTE: '8' });
     const { refreshToken } = await register();
     const cookie = `refresh_token=${refreshToken}`;
     const forged = `refresh_token=${refreshToken.replace(/.{22}$/, 'A'.repeat(22))}`;

@@ -56,7 +56,7 @@ export default fp(async (app) => {
   function verifyAnew(token: string): AccessClaims | null {
     try {
       const claims = keyring.get(headerOf(token))?.verify<AccessClaims>(token);
-      return claims && isWellTyped(claims) ? claims : null;
+      return claims && isWellTyped(claims) && isCanonical(signatureOf(token)) ? claims : null;
     } catch {
       return null;
     }
@@ -86,6 +86,15 @@ export function bearerToken({ headers: { authorization } }: FastifyRequest): str
 /** The library checks that claims are there, and lets a list pass for its one member, a string for a number, and Infinity for a time. */
 function isWellTyped(claims: Record<(typeof TEXT_CLAIMS | typeof TIME_CLAIMS)[number], unknown>): boolean {
   return TEXT_CLAIMS.every((name) => typeof claims[name] === 'string') && TIME_CLAIMS.every((name) => Number.isSafeInteger(claims[name]));
+}
+
+/** The last character of base64url may have spare bits, which decoders ignore: without this a signature has several spellings (RFC 4648 §3.5). */
+function isCanonical(base64url: string): boolean {
+  return Buffer.from(base64url, 'base64url').toString('base64url') === base64url;
+}
+
+function signatureOf(token: string): string {
+  return token.slice(token.lastIndexOf('.') + 1);
 }
 
 function headerOf(token: string): string {

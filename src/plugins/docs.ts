@@ -35,6 +35,7 @@ const PROBLEM_HEADERS: Record<number, string[]> = {
   503: ['Retry-After'],
 };
 
+const hidden = { schema: { hide: true } };
 const JSON_TYPE = 'application/json; charset=utf-8';
 const LOCKED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; script-src 'self'";
 const SWAGGER_UI = new URL('../../node_modules/@fastify/swagger-ui/static/', import.meta.url);
@@ -83,9 +84,6 @@ export default fp(async (app) => {
     transformObject: (document) => withOptionalBodies((document as { openapiObject: OpenApi }).openapiObject),
   });
   if (!app.config.docs) return;
-
-  const hidden = { schema: { hide: true } };
-  if (app.config.production) app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/docs'));
   app.get('/openapi.json', hidden, shareDocument({ type: JSON_TYPE, make: () => JSON.stringify(app.swagger()) }));
   await app.register(swaggerPages);
 

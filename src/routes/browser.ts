@@ -7,17 +7,22 @@ const DEMO_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; fr
   + "img-src data:; require-trusted-types-for 'script'; trusted-types 'none'";
 /** A page anywhere may import the client; which pages may then use the server is said by ALLOWED_ORIGINS. */
 const forEveryOrigin = { cors: { origin: '*', credentials: false, exposedHeaders: null } } as const;
+/** For whoever opens a server that has no page. */
+const WELCOME = { msg: 'This is a session server for apps. GET /health says whether it can serve.' };
 const hidden = { schema: { hide: true } };
 
 /** The browser client for pages without a bundler; and outside production the page that shows what it does. */
 export default async function browserRoutes(app: FastifyInstance): Promise<void> {
+  const { production, docs } = app.config;
+  const page = !production ? '/demo' : docs ? '/docs' : null;
   const client = shareDocument({
     type: 'text/javascript; charset=utf-8',
     headers: { 'cache-control': 'public, max-age=300', 'cross-origin-resource-policy': 'cross-origin' },
     make: () => readModule('../client/client.ts'),
   });
   app.get('/client.js', { ...hidden, config: forEveryOrigin }, async (request, reply) => client(request, reply));
-  if (app.config.production) return;
+  app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => (page === null ? WELCOME : reply.redirect(page)));
+  if (production) return;
 
   // Stripping types loads a compiler, which a server that nobody asks for the page does without
   const script = onceAsked(() => readModule('../demo/demo.ts'));
@@ -27,7 +32,6 @@ export default async function browserRoutes(app: FastifyInstance): Promise<void>
     const type = types[(path.split('.')[1] ?? 'html') as keyof typeof types];
     app.get(path, hidden, async (_request, reply) => reply.header('content-security-policy', DEMO_POLICY).type(`${type}; charset=utf-8`).send(text()));
   }
-  app.get('/', { ...hidden, exposeHeadRoute: false }, async (_request, reply) => reply.redirect('/demo'));
 }
 
 function read(path: string): string {

@@ -1,9 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
+import type { FastifyInstance } from 'fastify';
 import { unlimited } from '../plugins/rate-limits.ts';
 import { type Problem, problems } from '../problems.ts';
 import { answer } from '../schemas.ts';
 
+const SECURITY_TEXT_LIFE_MS = 180 * 24 * 60 * 60_000;
 const Ok = Type.Object({ status: Type.Literal('ok') }, { additionalProperties: false });
 const exampleKey = { kty: 'OKP', crv: 'Ed25519', alg: 'EdDSA', use: 'sig', kid: 'Q3kq0c1TzXw', x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo' };
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) }, { additionalProperties: false });
@@ -26,6 +28,14 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   }, ready);
   app.get('/health/live', { config: unlimited, logLevel: 'warn', schema: alive('getLiveness', 'Whether the process answers') }, async () => ok);
 
+  if (app.config.securityContacts.length > 0) app.get('/.well-known/security.txt', {
+    schema: {
+      tags: ['server'], operationId: 'getSecurityContact', summary: 'Whom to tell of a vulnerability (RFC 9116)',
+      response: { 200: { description: 'the contacts', content: { 'text/plain': { schema: Type.String(), example: 'Contact: mailto:security@example.com\n' } } } },
+      problems: [problems.rateLimited(42)],
+    },
+  }, async (_request, reply) => reply.type('text/plain; charset=utf-8').send(securityText(app)));
+
   app.get('/.well-known/jwks.json', {
     schema: {
       tags: ['server'], operationId: 'getKeys', summary: 'Public keys of the access tokens (RFC 7517); none under HS256',
@@ -38,3 +48,10 @@ const serverRoutes: FastifyPluginAsyncTypebox = async (app) => {
   });
 };
 export default serverRoutes;
+
+/** Never expires while the server runs, and is never good for a year (RFC 9116 §2.5.5). */
+function securityText({ config: { securityContacts, mail: { publicUrl } }, now }: FastifyInstance): string {
+  const expires = new Date(now() + SECURITY_TEXT_LIFE_MS).toISOString().replace(/\.\d+/, '');
+  const canonical = publicUrl === null ? [] : [`Canonical: ${publicUrl}/.well-known/security.txt`];
+  return [...securityContacts.map((contact) => `Contact: ${contact}`), `Expires: ${expires}`, ...canonical, ''].join('\n');
+}

@@ -14,6 +14,12 @@ export const TEST_ENVIRONMENT = {
   ARGON2_MEMORY_KIB: '8', ARGON2_TIME_COST: '1', DATABASE_TIMEOUT_MS: '5000',
 };
 
+/** Production refuses to be without limits: these are counted, and not reached. */
+const LIMITS_OF_PRODUCTION = {
+  RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1000000',
+  RATE_LIMIT_TOKENS_PER_MINUTE: '1000000', RATE_LIMIT_PER_MINUTE: '1000000',
+};
+
 export const PASSWORD = 'correct horse battery';
 /** Production without SMTP_URL. */
 export const WITHOUT_MAIL = { NODE_ENV: 'production', ARGON2_MEMORY_KIB: '', ARGON2_TIME_COST: '' };
@@ -50,7 +56,7 @@ export async function startApp(env: Record<string, string> = {}, adapt = (config
   const clock = { now: Date.now() };
   const logLines: string[] = [];
   const printed: string[] = [];
-  const app = await buildApp(adapt(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...env })), {
+  const app = await buildApp(adapt(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...(env.NODE_ENV === 'production' && LIMITS_OF_PRODUCTION), ...env })), {
     now: () => clock.now,
     logTo: { write: (line) => void logLines.push(line) },
     printMail: (text) => void printed.push(text),
