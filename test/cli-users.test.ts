@@ -13,7 +13,6 @@ import { databaseFor, PASSWORD, startApp, temporaryFolder, TEST_ENVIRONMENT } fr
 import { cli, cliHere, spawnCli } from './support/cli.ts';
 import { query } from './support/postgres.ts';
 import { startServer, tokensIn } from './support/server.ts';
-import { VECTORS } from './support/vectors.ts';
 
 const HASH = bcrypt.hashSync(PASSWORD, 4);
 type Line = Record<string, unknown>;
@@ -268,26 +267,6 @@ test('an address is valid or not by the same rule as over HTTP', async () => {
     expect([email, answer.statusCode]).toEqual([email, result.imported === 1 ? 201 : 422]);
   }
 });
-
-test.skipIf(spawnSync('jq', ['--version']).status !== 0)('an export of Firebase becomes a file that can be imported, by the command that the help page shows', async () => {
-  const { folder, importText } = await startFolder();
-  const [, key = '', sep = '', salt, hash] = splitFirebase();
-  const { stdout: page } = await cliHere(['help', 'users', 'import'], {});
-  const [, program = ''] = /jq -c [^']*'([^']+)'/.exec(page) ?? [];
-  const exported = { users: [{ localId: 'x', email: 'user1@example.com', emailVerified: true, passwordHash: hash, salt, displayName: 'User', createdAt: '1486324334000' }, { localId: 'y', phoneNumber: '+1' }] };
-  const { stdout, stderr } = spawnSync('jq', ['-c', '--arg', 'key', key, '--arg', 'sep', sep, '--arg', 'n', '14', '--arg', 'r', '8', program], { input: JSON.stringify(exported), encoding: 'utf8' });
-  expect(stderr).toBe('');
-  expect((await importText(stdout)).result).toMatchObject({ imported: 1, refused: 0 });
-  const { post } = await startApp({ DATA_DIR: folder });
-  expect((await post('/auth/login', { email: 'user1@example.com', password: 'user1password' })).json()).toMatchObject({ user: { email_verified: true, created_at: '2017-02-05T19:52:14.000Z' } });
-});
-
-/** whole, signer key, separator, salt and hash of the published hash */
-function splitFirebase(): string[] {
-  const { hash } = VECTORS.find(({ library }) => library.startsWith('github.com/firebase'))!;
-  const [, separator = '', key = '', salt = '', digest = ''] = /ss=([^,]*),sk=([^$]*)\$([^$]*)\$(.*)$/.exec(hash) ?? [];
-  return [hash, key, separator, salt, digest];
-}
 
 /** Values that JSON can write and no column expects; the deep ones end the stack of whoever turns them into text. */
 const ODD: unknown[] = [
