@@ -135,11 +135,11 @@ function options(env: Record<string, string>): string[] {
   return Object.entries(env).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
 }
 
-/** The image as its users start it, with a folder for /data. It is gone, and so is the folder, after the test. */
+/** The image as the compose file starts it, with a folder for /data. It is gone, and so is the folder, after the test. */
 async function startContainer({ folder = dataFolder(), command = [] as string[] } = {}) {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const container = spawn(tool, ['run', TAG, ...options({ PORT: String(port) }), '-v', `${folder}:/data`, ...(command.length > 0 ? ['--', ...command] : [])], { env: ENVIRONMENT });
+  const container = spawn(tool, ['run', TAG, ...options({ PORT: String(port), DOCS: 'true' }), '-v', `${folder}:/data`, ...(command.length > 0 ? ['--', ...command] : [])], { env: ENVIRONMENT });
   const exited = once(container, 'close').then(([code]) => code as number | null);
   const output = { stdout: '', stderr: '' };
   container.stdout.on('data', (chunk: Buffer) => { output.stdout += chunk.toString(); });
