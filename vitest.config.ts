@@ -12,7 +12,7 @@ const SLOW = ['test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mai
 /** Does not speak to the database, or only to SQLite: a second run on PostgreSQL proves nothing more. */
 const ONLY_SQLITE = [
   'test/core/**', 'test/repository/**', 'test/sqlite/**', 'test/store/{sqlite,drafts}.test.ts', 'test/mail/{restarts,templates}.test.ts',
-  'test/{cli,client,config,log-output,secrets}.test.ts', 'test/faults/{secrecy,shutdown,unread}.test.ts',
+  'test/{cli,client,config,log-output,secrets}.test.ts', 'test/faults/{process,secrecy,shutdown,unread}.test.ts',
 ];
 
 const project = (name: string, include: string[], exclude: string[] = [], globalSetup: string[] = []) => ({

@@ -1,3 +1,4 @@
+import './thread-pool.ts';
 import closeWithGrace from 'close-with-grace';
 import { type App, buildApp } from './app.ts';
 import { type Config, ConfigError, describeDatabase, loadConfig } from './config.ts';
@@ -22,8 +23,20 @@ Or try it here:
 `;
 }
 
+/** Whoever reads the log is gone. A server whose attacks nobody sees must not go on: it ends, and says so where it still can. */
+function endWithoutLog() {
+  let lost = false;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (lost) return;
+    lost = true;
+    console.error(`The log cannot be written (${error.code}): the server ends.`);
+    throw error; // to closeWithGrace
+  });
+}
+
 async function main() {
   process.umask(0o077); // what it writes is for its own user only
+  endWithoutLog();
   const config = loadConfig(process.env);
   const running: { app?: App } = {};
   closeWithGrace({ delay: config.shutdownDelayMs + GRACE_MS, logger: false }, async ({ err, signal }) => {

@@ -68,7 +68,7 @@ const userRoutes: FastifyPluginAsyncTypebox = async (app) => {
     const result = await deleteAccount(app, user, session, request.body.password, markedDeviceOf(request));
     if (result.outcome !== 'deleted') throw refuseUnconfirmed(request, 'account_deletion_refused', result);
     request.log.info({ event: 'account_deleted', user_id: user.id, ip: request.ip }, 'deleted an account');
-    return reply.clearRefreshCookie().code(204).send(null);
+    return reply.clearRefreshCookie().header('clear-site-data', '"cache"').code(204).send(null);
   });
 };
 export default userRoutes;
