@@ -18,6 +18,7 @@ const CRYPTOGRAPHY = [
   'src/core/old-hash-functions.ts',
   'src/core/one-time-tokens.ts',
   'src/core/refresh-tokens.ts',
+  'src/core/registrants.ts',
   'src/core/stored-hashes.ts',
   'src/core/throttle.ts',
   'src/plugins/access-tokens.ts',

@@ -20,6 +20,7 @@ import origins from './plugins/origins.ts';
 import problems, { answerClientError, answerFrameworkError } from './plugins/problems.ts';
 import rateLimits from './plugins/rate-limits.ts';
 import refreshCookies from './plugins/refresh-cookies.ts';
+import registrantCookies from './plugins/registrant-cookies.ts';
 import repeats from './plugins/repeats.ts';
 import requestLog from './plugins/request-log.ts';
 import routing, { routeMethods } from './plugins/routing.ts';
@@ -87,6 +88,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
   await app.register(refreshCookies);
   await app.register(repeats);
   await app.register(deviceCookies);
+  await app.register(registrantCookies);
   await app.register(accessTokens);
   await app.register(routeMethods);
   await app.register(docs);

@@ -50,7 +50,7 @@ export const EnvironmentSchema = Type.Object({
   MAIL_TEMPLATES: text('', 'folder of mail templates; one that is not in it is taken from src/mails'),
   APP_URL: text('', 'your app, which links in mails point to: APP_URL/reset-password#token=… and APP_URL/verify-email#token=…; empty means small pages of the server’s own'),
   PUBLIC_URL: text('', 'the address at which browsers reach this server, for links in mails where APP_URL is empty; empty means http://localhost and the port, outside production'),
-  REQUIRE_EMAIL_VERIFICATION: flag(false, 'no sign-in before the address is verified; and registering answers the same for an address that is taken'),
+  REQUIRE_EMAIL_VERIFICATION: flag(false, 'no sign-in before the address is verified; and registering answers the same for an address that is taken. An account that is not verified is deleted a week after its link has expired'),
   VERIFICATION_EXPIRE_HOURS: Type.Number({ default: 24, exclusiveMinimum: 0, maximum: 720, description: 'life of the link that verifies an address' }),
   RESET_TOKEN_EXPIRE_MINUTES: Type.Number({ default: 60, exclusiveMinimum: 0, maximum: 1440, description: 'life of the link that resets a password' }),
   RESET_TOKEN_IN_RESPONSE: flag(false, 'answer forgot-password with the token itself; for development, production refuses it'),

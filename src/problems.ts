@@ -59,6 +59,7 @@ export const problems = {
   bodyTooLarge: () => new Problem(413, 'body_too_large', 'The body is too large'),
   unsupportedMediaType: (type = 'application/json') => new Problem(415, 'unsupported_media_type', `The body must be sent as ${type}`, { headers: { accept: type } }),
   invalidInput: (errors: FieldError[]) => new Problem(422, 'invalid_input', errors.map(({ pointer, detail }) => `${pointer.slice(1) || 'body'} ${detail}`).join('; '), { errors }),
+  passwordRequired: () => new Problem(422, 'password_required', 'This browser did not register the account: the password that was chosen is needed, too', { errors: [{ pointer: '/password', detail: 'is required' }] }),
   headersTooLarge: () => new Problem(431, 'headers_too_large', 'The headers are too large'),
   tooManyAttempts: (retryAfterSeconds: number) => new Problem(429, 'too_many_attempts', `Too many attempts; try again in ${retryAfterSeconds} s`, { headers: { 'retry-after': `${retryAfterSeconds}` } }),
   rateLimited: (retryAfterSeconds: number) => new Problem(429, 'rate_limited', `Too many requests; try again in ${retryAfterSeconds} s`),

@@ -83,6 +83,7 @@ export const exampleUser: User = {
 };
 export const exampleTokens = { access_token: 'eyJhbGciOiJIUzI1NiIs…', token_type: 'bearer' as const, expires_in: 900, refresh_token: 'rt1.…' };
 export const setsSignInCookies = { headers: { 'Set-Cookie': { type: 'string', description: 'the refresh cookie, and the device cookie' } } };
+export const setsRegistrantCookie = { headers: { 'Set-Cookie': { type: 'string', description: 'the cookie of the browser that registers' } } };
 export const setsRefreshCookie = { headers: { 'Set-Cookie': { type: 'string', description: 'the refresh cookie' } } };
 
 /** A success answer of a route, with what its documentation says of it. */

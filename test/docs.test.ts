@@ -228,6 +228,23 @@ test('registering is documented as REQUIRE_EMAIL_VERIFICATION makes it', async (
   expect(conforms(mediaOf(operation, 202, JSON_TYPE)!.schema, answer.json())).toBe('');
 });
 
+test('so is the first verification of an account, and the deletion of one that somebody else registered', async () => {
+  const { find, request, post, mails, conforms } = await readDocument({ REQUIRE_EMAIL_VERIFICATION: 'true' });
+  await post('/auth/register', { email: 'john@example.com', password: 'a passphrase of mallory' });
+  const token = (await mails())[0]!.token!;
+  const [verify, reject] = [find('verifyEmail'), find('rejectRegistration')];
+  expect(problemsIn(verify)).toEqual(expect.arrayContaining([
+    '422 password_required', '401 invalid_credentials', '429 too_many_attempts', '503 overloaded',
+  ]));
+  expect(problemsIn(reject)).not.toContain('422 password_required');
+  expect(problemOf(await request(requestFor(verify, { payload: { token } })))).toBe('422 password_required');
+  const answer = await request(requestFor(reject, { payload: { token } }));
+  expect(answer.statusCode).toBe(200);
+  expect(conforms(mediaOf(reject, 200, JSON_TYPE)!.schema, answer.json())).toBe('');
+  const { operations } = await readDocument();
+  expect(operations.map(({ operationId }) => operationId)).not.toContain('rejectRegistration');
+});
+
 test('the names of secret and internal columns are nowhere in the document', async () => {
   const { app } = await readDocument();
   const columns: Record<string, { name: string }>[] = [getTableColumns(users), getTableColumns(sessions)];

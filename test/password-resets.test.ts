@@ -28,7 +28,7 @@ describe('a forgotten password', () => {
   test('is replaced by the link of a mail: every session ends, the address is verified, and nobody is signed in', async () => {
     const { testApp, john, token, mail, get, refresh, login, mails, logLines, events } = await startForgotten();
     const elsewhere = await login();
-    expect(mail).toMatchObject({ to: JOHN, link: expect.stringMatching(/^http:\/\/localhost:\d+\/reset-password\?token=[\w-]{43}$/) });
+    expect(mail).toMatchObject({ to: JOHN, link: expect.stringMatching(/^http:\/\/localhost:\d+\/reset-password#token=[\w-]{43}$/) });
     const answer = await reset(testApp, token);
     expect(answer.json()).toEqual({ msg: 'Password changed successfully' });
     expect(cookieOf(answer)).toMatchObject({ value: '', maxAge: 0 });
@@ -224,7 +224,7 @@ test('no header of a request reaches the link of a mail', async () => {
 
 test.each([
   [{ APP_URL: 'https://app.example/account' }, /^https:\/\/app\.example\/account\/reset-password#token=[\w-]{43}$/],
-  [{ PUBLIC_URL: 'https://auth.example' }, /^https:\/\/auth\.example\/reset-password\?token=[\w-]{43}$/],
+  [{ PUBLIC_URL: 'https://auth.example' }, /^https:\/\/auth\.example\/reset-password#token=[\w-]{43}$/],
 ])('links lead to %j', async (env, link) => {
   const { mail } = await startForgotten(env);
   expect(mail.link).toMatch(link);

@@ -19,6 +19,7 @@ const NEEDS: Record<string, Record<string, string>> = {
   '429 rate_limited': { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE: '1' },
   '429 too_many_attempts': { RATE_LIMIT_ENABLED: 'true' },
   '501 mail_off': WITHOUT_MAIL,
+  '422 password_required': { REQUIRE_EMAIL_VERIFICATION: 'true' },
 };
 
 const send = ({ request }: TestApp, method: 'GET' | 'POST' | 'PUT' | 'DELETE', url: string, payload?: string, headers: Record<string, string> = {}) =>
@@ -59,6 +60,10 @@ const cases: Case[] = [
   ['429 rate_limited', { 'retry-after': expect.stringMatching(/^\d+$/), 'ratelimit-limit': '1', 'ratelimit-remaining': '0', 'ratelimit-reset': expect.stringMatching(/^\d+$/) },
     async (testApp) => { await login(testApp); return login(testApp); }],
   ['429 too_many_attempts', { 'retry-after': '1' }, async (testApp) => { for (let times = 0; times < 5; times += 1) await login(testApp); return login(testApp); }],
+  ['422 password_required', {}, async ({ post, mails }) => {
+    await post('/auth/register', { ...JOHN, email: `${MARK}@example.com` });
+    return post('/auth/verify-email', { token: (await mails())[0]!.token });
+  }],
   ['501 mail_off', {}, ({ post }) => post('/auth/forgot-password', { email: `${MARK}@example.com` })],
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, new TypeError(`${MARK} is not a function`)); return login(testApp); }],
   ['500 unexpected', {}, (testApp) => { breakStore(testApp, Object.assign(new Error(MARK), { statusCode: 418, code: 'TEAPOT' })); return login(testApp); }],
@@ -88,7 +93,7 @@ describe('the catalogue', () => {
     catalogue.malformedBody(), catalogue.linkInvalid(), catalogue.badRequest(), catalogue.invalidCredentials(), catalogue.accessTokenMissing(), catalogue.accessTokenInvalid(), catalogue.refreshTokenMissing(), catalogue.tokenMissing(),
     catalogue.refreshTokenInvalid(), catalogue.refreshTokenReused(), catalogue.sessionEnded(), catalogue.crossSite(), catalogue.notFound(), catalogue.sessionNotFound(),
     catalogue.methodNotAllowed('GET'), catalogue.identifierTaken(['email']), catalogue.requestTimeout(), catalogue.bodyTooLarge(), catalogue.unsupportedMediaType(), catalogue.invalidInput([]),
-    catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.hashNotComputed(), catalogue.refused(403), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
+    catalogue.passwordRequired(), catalogue.headersTooLarge(), catalogue.rateLimited(1), catalogue.tooManyAttempts(1), catalogue.mailOff(), catalogue.overloaded(), catalogue.hashNotComputed(), catalogue.refused(403), catalogue.databaseAway(), catalogue.draining(), catalogue.unexpected(),
   ];
 
   test('has a code of its own for each problem, a challenge on each 401, and Retry-After on each 503 and where passwords were guessed', () => {

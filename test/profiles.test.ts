@@ -9,8 +9,8 @@ const LIMITED = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_CREDENTIALS_PER_MINUTE:
 const QUIET = { REQUIRE_EMAIL_VERIFICATION: 'true' };
 
 type Sent = Awaited<ReturnType<TestApp['mails']>>;
-const shapes = (mails: Sent) => mails.map(({ to, link }) => `${to} ${link?.split('?')[0]!.split('/').at(-1) ?? 'notice'}`).sort();
-const verify = ({ post }: TestApp, token: string | null | undefined) => post('/auth/verify-email', { token });
+const shapes = (mails: Sent) => mails.map(({ to, link }) => `${to} ${link?.split('#')[0]!.split('/').at(-1) ?? 'notice'}`).sort();
+const verify = ({ post }: TestApp, token: string | null | undefined) => post('/auth/verify-email', { token, password: PASSWORD });
 const signIn = ({ post }: TestApp, body: object) => post('/auth/login', { password: PASSWORD, ...body });
 
 /** A signed-in user with a verified address. */

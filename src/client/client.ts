@@ -128,12 +128,16 @@ export function createClient({ baseUrl = '/', tokenOrigins = [], resume = 'alway
       if (keeper.state.user) await keeper.renew().catch(ignore);
       return answer;
     },
-    forgotPassword: (body: { email: string }) => post<Message & { reset_token?: string }>('/auth/forgot-password', body),
-    verifyEmail: async (body: { token: string }) => {
+    /** By an address; or by the token of an older mail, also an expired one, which strangers' requests do not hold back. */
+    forgotPassword: (body: { email: string } | { token: string }) => post<Message & { reset_token?: string }>('/auth/forgot-password', body),
+    /** Fails with the code `password_required` where another browser registered the account: then send the password, too. */
+    verifyEmail: async (body: { token: string; password?: string }) => {
       const answer = await post<Message>('/auth/verify-email', body);
       if (keeper.state.user) await learn('GET').catch(ignore);
       return answer;
     },
+    /** “This was not me”: deletes an account that somebody else registered with the address of this mail. */
+    rejectRegistration: (body: { token: string }) => post<Message>('/auth/verify-email/reject', body),
     /** To an address, or to that of the signed-in user. */
     resendVerification: async (body?: { email: string }) => {
       const path = '/auth/verify-email/resend';

@@ -5,7 +5,9 @@ import { normalizeEmail, usernameKey } from './identifiers.ts';
 import { askMailbox, findLink, newLink, tellOwner } from './link-mails.ts';
 import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
-import { forgetAttempts, takeMail } from './throttle.ts';
+import { isRegistrant } from './registrants.ts';
+import { mustVerify } from './sign-ins.ts';
+import { attempt, bucketKey, forgetAttempts, takeMail } from './throttle.ts';
 
 export type VerifyEmailResult =
   /** `changed`: the account had another address, or none, before */
@@ -13,16 +15,31 @@ export type VerifyEmailResult =
   /** unknown, used, expired, ended by a change of the account, or of another purpose */
   | { outcome: 'link_invalid' }
   /** another account has the address meanwhile; the token is not used up */
-  | { outcome: 'taken' };
+  | { outcome: 'taken' }
+  | Unproven;
+
+/** That who uses the link also registered the account was not shown; the token is not used up. */
+type Unproven =
+  | { outcome: 'password_required'; userId: string }
+  | { outcome: 'wrong'; userId: string }
+  /** the password was not looked at, because too many were wrong */
+  | { outcome: 'throttled'; userId: string; retryAfterMs: number };
+
+/** What shows that who uses a link also registered the account: the password, or the cookie of that browser. */
+export type RegistrantProof = { password?: string | undefined; marks: string[] };
 
 /**
  * Gives the account the address to which the token was mailed, verified; of many at once exactly one wins (ASVS 6.4.1). A
- * change of the address ends the account's other tokens, which went to the old one, and tells that one.
+ * change of the address ends the account's other tokens, which went to the old one, and tells that one. An account that is
+ * of no use before it is verified asks for a proof, too: otherwise whoever registered another's address would get the
+ * account by the owner's click.
  */
-export async function verifyEmail(core: Core, token: string, device: MarkedDevice): Promise<VerifyEmailResult> {
+export async function verifyEmail(core: Core, token: string, proof: RegistrantProof, device: MarkedDevice): Promise<VerifyEmailResult> {
   const link = await findLink(core, 'verify_email', token);
   if (!link) return { outcome: 'link_invalid' };
   const { user, token: { email } } = link;
+  const unproven = await findMissingProof(core, user, proof);
+  if (unproven) return unproven;
   const changed = email !== user.email;
   const now = core.now();
   const rows = await core.store.transact([
@@ -33,7 +50,39 @@ export async function verifyEmail(core: Core, token: string, device: MarkedDevic
   ]);
   if (rows) return { outcome: 'verified', userId: user.id, changed };
   const [holder] = await core.store.users.findByIdentifier(email, null);
-  return holder && holder.id !== user.id ? { outcome: 'taken' } : verifyEmail(core, token, device); // used meanwhile: look again
+  return holder && holder.id !== user.id ? { outcome: 'taken' } : verifyEmail(core, token, proof, device); // used meanwhile: look again
+}
+
+/** Whether a link of this account, used in the browser with these marks, verifies the address only with the password. */
+export function needsPassword(core: Core, user: User, marks: string[]): boolean {
+  return mustVerify(core, user) && !isRegistrant(core, marks, user.id);
+}
+
+/** Wrong passwords are counted by account, apart from those of sign-ins: only who has a link can use them up. */
+async function findMissingProof(core: Core, user: User, { password, marks }: RegistrantProof): Promise<Unproven | null> {
+  if (!needsPassword(core, user, marks)) return null;
+  const userId = user.id;
+  if (password === undefined) return { outcome: 'password_required', userId };
+  const key = bucketKey(core, 'link', userId);
+  const counted = core.config.throttle ? await core.store.throttles.find(key) : undefined;
+  const tried = await attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash, userId));
+  return tried.outcome === 'right' ? null : { ...tried, userId };
+}
+
+/** Whether the account may be deleted by who reads its mailbox: it had to be verified first, was not, and never signed in. */
+export function isDisownable({ verifyBy, emailVerifiedAt, lastSignedInAt }: User): boolean {
+  return verifyBy !== null && emailVerifiedAt === null && lastSignedInAt === null;
+}
+
+/** Deletes an account that somebody else registered with the address of who reads this mail. Null if the link is no such. */
+export async function disownAccount(core: Core, token: string): Promise<{ userId: string } | null> {
+  const link = await findLink(core, 'verify_email', token);
+  if (!link || !isDisownable(link.user)) return null;
+  const rows = await core.store.transact([
+    core.store.oneTimeTokens.consume(hashOneTimeToken(token), 'verify_email', core.now()),
+    core.store.users.remove(link.user),
+  ]);
+  return rows ? { userId: link.user.id } : disownAccount(core, token); // used, or the hash was changed meanwhile: look again
 }
 
 /** Nothing is mailed to an address that needs no verification, or is to get no more mails for now. */

@@ -67,9 +67,9 @@ export function composeLetter(core: Pick<Core, 'config' | 'now'>, templates: Tem
   return { outcome: 'composed', letter: { id: mail.id, to: mail.recipient, ...letter }, secrets: [mail.recipient, newEmail, token].filter(Boolean) };
 }
 
-/** In a fragment the token reaches no server's log; the server's own page has no script to read one, and takes it from the query. */
+/** The token is in the fragment, which browsers send to no server: no access log on the way has it (ASVS 14.2.1). */
 function linkTo({ mail: { appUrl, publicUrl } }: Config, page: string, token: string, localUrl: () => string): string {
-  return appUrl ? `${appUrl}${page}#token=${token}` : `${publicUrl ?? localUrl()}${page}?token=${token}`;
+  return `${appUrl ?? publicUrl ?? localUrl()}${page}#token=${token}`;
 }
 
 /** Puts the values in, once: what a value looks like does not matter, and in HTML it is text (ASVS 1.1.2, 1.3.7). */

@@ -65,9 +65,15 @@ export function heldFields(accounts: User[], user: Pick<User, 'email' | 'usernam
   });
 }
 
+/** An account that is not verified is deleted so long after its first link has expired, unless a later link still works. */
+export const UNVERIFIED_KEPT_MS = 7 * 86_400_000;
+
 export type QuietRegisterResult =
-  /** `userId` is null if nothing was written, for the address is to get no more mails for now */
-  | { outcome: 'registered' | 'already_registered'; userId: string | null }
+  /**
+   * `userId` is null if nothing was written, because the address is to get no more mails for now. `newId` is that of the
+   * account that was made, or would have been.
+   */
+  | { outcome: 'registered' | 'already_registered'; userId: string | null; newId: string }
   | { outcome: 'taken'; fields: ['username'] }
   | { outcome: 'weak_password'; fault: string };
 
@@ -81,15 +87,18 @@ export async function registerQuietly(core: Core, credentials: Credentials & { e
   if (fault) return { outcome: 'weak_password', fault };
   const user = await newUser(core, credentials);
   if ((await findTaken(core, { ...user, email: null })).length > 0) return { outcome: 'taken', fields: ['username'] };
-  return insertOrTell(core, { ...user, usernameKey: null, email: normalizeEmail(credentials.email) }, device);
+  const verifyBy = user.createdAt + core.config.mail.verificationMs + UNVERIFIED_KEPT_MS;
+  return insertOrTell(core, { ...user, usernameKey: null, email: normalizeEmail(credentials.email), verifyBy }, device);
 }
 
 async function insertOrTell(core: Core, user: User & { email: string }, device: MarkedDevice): Promise<QuietRegisterResult> {
   const { users } = core.store;
   const [holder] = await users.findByIdentifier(user.email, null);
   const rows = await core.store.transact([holder ? users.insertIfFree(user) : users.insert(user), ...askMailbox(core, user, user.email, holder, device)]);
-  if (rows) return holder ? { outcome: 'already_registered', userId: holder.id } : { outcome: 'registered', userId: user.id };
+  const newId = user.id;
+  if (rows && holder) return { outcome: 'already_registered', userId: holder.id, newId };
+  if (rows) return { outcome: 'registered', userId: newId, newId };
   const [present] = await users.findByIdentifier(user.email, null);
   if (present && !holder) return insertOrTell(core, user, device); // another was quicker
-  return { outcome: holder ? 'already_registered' : 'registered', userId: null };
+  return { outcome: holder ? 'already_registered' : 'registered', userId: null, newId };
 }

@@ -55,7 +55,7 @@ async function beginSession(core: Core, user: User, newHash: string, device: Mar
  * Whether the account is of no use yet. Were a right password told apart here, whoever signs up with an address and then in
  * would learn whether it was free. An account without an address comes from an import, and is of use.
  */
-function mustVerify({ config }: Core, { email, emailVerifiedAt }: User): boolean {
+export function mustVerify({ config }: Pick<Core, 'config'>, { email, emailVerifiedAt }: User): boolean {
   return config.mail.requireVerification && email !== null && emailVerifiedAt === null;
 }
 

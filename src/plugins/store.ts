@@ -23,6 +23,16 @@ export default fp(async (app) => {
     while ((await store.sessions.purge(now)) === 1000);
     while ((await store.throttles.purge(now)) === 1000);
     while ((await store.oneTimeTokens.purge(now - EXPIRED_LINK_KEPT_MS)) === 1000);
+    await purgeUnverified(now);
+  }
+  async function purgeUnverified(now: number) {
+    let count = 0;
+    let deleted: number;
+    do {
+      deleted = await store.users.purgeUnverified(now);
+      count += deleted;
+    } while (deleted === 1000);
+    if (count > 0) app.log.info({ event: 'unverified_accounts_purged', count }, 'deleted accounts whose address was never verified');
   }
   const sweep = () => void purge().catch((error: unknown) => app.log.error({ event: 'purge_failed', err: error }, 'could not delete what has expired'));
   const timer = setInterval(sweep, PURGE_EVERY_MS);

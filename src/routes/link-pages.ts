@@ -1,25 +1,36 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { findLink } from '../core/link-mails.ts';
+import { isDisownable, needsPassword } from '../core/email-verifications.ts';
+import { findLink, findMailedLink } from '../core/link-mails.ts';
 import { recordProblem } from '../plugins/problems.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
-import { LinkToken, NewPassword } from '../schemas.ts';
-import { verifyByLink } from './emails.ts';
-import { Html, html, page, PAGE_POLICY } from './pages.ts';
-import { resetByLink } from './passwords.ts';
+import { NewPassword, Password } from '../schemas.ts';
+import { rejectByLink, verifyByLink } from './emails.ts';
+import { type Link, linkForm, parseForm, readToken, renewForm, resetForm, verifyForm } from './link-forms.ts';
+import { html, show } from './pages.ts';
+import { renewByLink, resetByLink } from './passwords.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
-const TOKEN = /^[\w-]{43}$/;
-const MAX_FIELDS = 10;
 
-const ResetForm = Type.Object({ token: LinkToken, new_password: Type.Unsafe<string>({ ...NewPassword, minLength: 0 }) }, { additionalProperties: false });
-const VerifyForm = Type.Object({ token: LinkToken }, { additionalProperties: false });
+/** A token, or the link that it is in. */
+const Pasted = Type.String({ minLength: 1, maxLength: 2048 });
+const ResetForm = Type.Object({
+  token: Pasted,
+  new_password: Type.Optional(Type.Unsafe<string>({ ...NewPassword, minLength: 0 })),
+  answer: Type.Optional(Type.Literal('renew')),
+}, { additionalProperties: false });
+const VerifyForm = Type.Object({
+  token: Pasted,
+  password: Type.Optional(Type.Unsafe<string>({ ...Password, minLength: 0 })),
+  answer: Type.Optional(Type.Union([Type.Literal('confirm'), Type.Literal('not_me')])),
+}, { additionalProperties: false });
 
 /**
- * Where the links of mails lead while there is no APP_URL: pages that need no script. Reading one changes nothing, for mail
- * scanners follow links; only its form's POST uses the token up, by the same functions as the API.
+ * Where the links of mails lead while there is no APP_URL. The token is in the fragment: a script of the page sends it in
+ * the page's form, and whoever has no script pastes the link. Neither changes anything, because mail scanners follow links
+ * and some run scripts: only the answer to the form that comes back does, by the same functions as the API.
  */
 const linkPageRoutes: FastifyPluginAsyncTypebox = async (app) => {
   const config = limitCredentials(app);
@@ -29,95 +40,71 @@ const linkPageRoutes: FastifyPluginAsyncTypebox = async (app) => {
   app.addContentTypeParser('*', async () => { throw problems.unsupportedMediaType(FORM); });
   app.setErrorHandler((error: Partial<FastifyError> & Error, request, reply) => {
     const problem = recordProblem(error, request);
-    return show(reply.code(problem.status).headers(problem.headers), 'That did not work', html`<p role="alert">${problem.message}.</p>`, { fault: true });
+    reply.code(problem.status).headers(problem.headers);
+    return show(reply, 'That did not work', html`<p role="alert">${problem.message}.</p>`, { fault: true });
   });
 
-  app.get('/reset-password', { schema }, async (request, reply) => {
-    const link = await presentedLink(request, 'reset_password');
-    return link ? showResetForm(reply, link) : showInvalid(reply);
-  });
+  app.get('/reset-password', { schema }, async (_request, reply) => show(reply, 'Choose a new password', linkForm, { readsLink: true }));
+  app.get('/verify-email', { schema }, async (_request, reply) => show(reply, 'Verify your e-mail address', linkForm, { readsLink: true }));
 
   app.post('/reset-password', { config, schema: { ...schema, body: ResetForm } }, async (request, reply) => {
-    const { token, new_password: newPassword } = request.body;
+    const { new_password: newPassword, answer } = request.body;
+    const token = readToken(request.body.token);
+    if (token === null) return showInvalid(reply);
+    if (answer === 'renew') return showRenewed(reply, await renewByLink(app, request, token) !== null);
+    if (newPassword === undefined) return showReset(reply, token);
     const result = await resetByLink(app, request, reply, token, newPassword);
-    if (result.outcome === 'link_invalid') return showInvalid(reply);
     if (result.outcome === 'changed') return show(reply, 'Your password is changed', html`<p>All devices are signed out. Sign in with the new password; you can close this page.</p>`);
-    const link = await findLink(app, 'reset_password', token);
-    return link ? showResetForm(reply.code(422), { token, email: link.token.email }, result.fault) : showInvalid(reply);
-  });
-
-  app.get('/verify-email', { schema }, async (request, reply) => {
-    const link = await presentedLink(request, 'verify_email');
-    return link ? showVerifyForm(reply, link) : showInvalid(reply);
+    return showReset(reply, token, result.outcome === 'weak_password' ? result.fault : undefined);
   });
 
   app.post('/verify-email', { config, schema: { ...schema, body: VerifyForm } }, async (request, reply) => {
-    const { outcome } = await verifyByLink(app, request, request.body.token);
-    if (outcome === 'link_invalid') return showInvalid(reply);
-    if (outcome === 'taken') return show(reply.code(409), 'This address is in use', html`<p role="alert">Another account has this address meanwhile.</p>`, { fault: true });
-    return show(reply, 'Your e-mail address is verified', html`<p>Thank you; you can close this page.</p>`);
+    const { password, answer } = request.body;
+    const token = readToken(request.body.token);
+    if (token === null) return showInvalid(reply);
+    if (answer === undefined) return showVerify(request, reply, token);
+    if (answer === 'not_me') return showRejected(reply, await rejectByLink(app, request, token));
+    const result = await verifyByLink(app, request, token, password);
+    switch (result.outcome) {
+      case 'verified': return show(reply, 'Your e-mail address is verified', html`<p>Thank you; you can close this page.</p>`);
+      case 'taken': return show(reply.code(409), 'This address is in use', html`<p role="alert">Another account has this address meanwhile.</p>`, { fault: true });
+      case 'link_invalid': return showInvalid(reply);
+      case 'throttled': throw problems.tooManyAttempts(Math.ceil(result.retryAfterMs / 1000));
+      case 'password_required': return showVerify(request, reply.code(422), token, 'The password is needed');
+      case 'wrong': return showVerify(request, reply.code(401), token, 'This is not the password that was chosen');
+    }
   });
 
-  /** The token of the address, if it is one that can be used now. */
-  async function presentedLink(request: FastifyRequest, purpose: 'reset_password' | 'verify_email'): Promise<Link | null> {
-    const { token } = request.query as { token?: unknown };
-    const link = typeof token === 'string' && TOKEN.test(token) ? await findLink(app, purpose, token) : undefined;
-    return link ? { token: token as string, email: link.token.email } : null;
+  /** The form for a new password; for an expired link the one that has another sent. */
+  async function showReset(reply: FastifyReply, token: string, fault?: string) {
+    const found = await findMailedLink(app, 'reset_password', token);
+    if (!found || found.token.email !== found.user.email) return showInvalid(reply);
+    const link: Link = { token, email: found.token.email };
+    if (found.expired) return show(reply.code(400), 'This link has expired', renewForm(link), { fault: true });
+    if (fault !== undefined) reply.code(422);
+    return show(reply, 'Choose a new password', resetForm(link, app.config.passwords.minLength, fault), { fault: fault !== undefined });
   }
 
-  function showResetForm(reply: FastifyReply, link: Link, fault?: string) {
-    const { minLength } = app.config.passwords;
-    return show(reply, 'Choose a new password', html`${formStart(link)}
-<label for="account">Account</label>
-<input id="account" type="email" value="${link.email}" autocomplete="username" readonly>
-<label for="new-password">New password</label>
-${fault === undefined ? '' : html`<p class="fault" id="fault" role="alert">The new password ${fault}.</p>`}
-<input id="new-password" name="new_password" type="password" autocomplete="new-password" required minlength="${String(minLength)}" ${new Html(fault === undefined ? 'aria-describedby="rule"' : 'aria-invalid="true" aria-describedby="fault rule" autofocus')}>
-<p class="hint" id="rule">At least ${String(minLength)} characters. A few words that only you would put together do well. All your devices will be signed out.</p>
-<button>Change password</button>
-</form>`, { fault: fault !== undefined });
+  async function showVerify(request: FastifyRequest, reply: FastifyReply, token: string, fault?: string) {
+    const found = await findLink(app, 'verify_email', token);
+    if (!found) return showInvalid(reply);
+    const proof = needsPassword(app, found.user, request.registrantMarks()) ? { ...(fault !== undefined && { fault }) } : null;
+    const form = verifyForm({ token, email: found.token.email }, { proof, disownable: isDisownable(found.user) });
+    return show(reply, 'Verify your e-mail address', form, { fault: fault !== undefined });
   }
 };
 export default linkPageRoutes;
 
-type Link = { token: string; email: string };
-
-function showVerifyForm(reply: FastifyReply, link: Link) {
-  return show(reply, 'Verify your e-mail address', html`<p>Is <strong>${link.email}</strong> the address of your account?</p>
-${formStart(link)}
-<button>Yes, verify it</button>
-</form>
-<p class="hint">If you did not ask for this, close the page: nothing changes.</p>`);
+function showRenewed(reply: FastifyReply, isValid: boolean) {
+  if (!isValid) return showInvalid(reply);
+  return show(reply, 'A new link is on its way', html`<p>Look into your mailbox; you can close this page. If no mail comes, open the newest one that you have.</p>`);
 }
 
-/** It is sent to the page's own address, wherever a proxy puts that, without the query: the token is in no address again. */
-function formStart({ token }: Link): Html {
-  return html`<form method="post" action="?">
-<input type="hidden" name="token" value="${token}">`;
+function showRejected(reply: FastifyReply, isDeleted: boolean) {
+  if (!isDeleted) return showInvalid(reply);
+  return show(reply, 'The account is deleted', html`<p>Nobody can sign in with it. You can close this page.</p>`);
 }
 
 function showInvalid(reply: FastifyReply) {
-  return show(reply.code(400), 'This link is not valid', html`<p role="alert">It was used already, has expired, or a newer one was sent. Ask for a new mail where you asked for this one.</p>`, { fault: true });
-}
-
-function show(reply: FastifyReply, title: string, body: Html, state?: { fault: boolean }) {
-  return reply.header('content-security-policy', PAGE_POLICY).type('text/html; charset=utf-8').send(page(title, body, state));
-}
-
-/** As strict as the JSON parser: bytes that are not UTF-8 become no other password, and each field is there once. */
-function parseForm(body: Buffer): Record<string, string> {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(body);
-    const fields = text.split('&').filter(Boolean).map(parseField);
-    if (fields.length > MAX_FIELDS || new Set(fields.map(([name]) => name)).size !== fields.length) throw problems.badRequest();
-    return Object.fromEntries(fields);
-  } catch {
-    throw problems.badRequest();
-  }
-}
-
-function parseField(field: string): [name: string, value: string] {
-  const [name = '', ...rest] = field.split('=');
-  const decode = (part: string) => decodeURIComponent(part.replaceAll('+', ' '));
-  return [decode(name), decode(rest.join('='))];
+  return show(reply.code(400), 'This link is not valid', html`<p role="alert">It was used already, has expired, or the account was changed since. Ask for a new mail where you asked for this one.</p>`, { fault: true });
 }

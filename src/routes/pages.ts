@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { FastifyReply } from 'fastify';
 import { escapeHtml } from '../core/letters.ts';
 
 /** Legible without a picture, a font or a script of anyone's; what is pressed is large enough for a thumb (WCAG 2.2, 2.5.8). */
@@ -21,10 +22,33 @@ input:focus-visible, button:focus-visible { outline: 3px solid var(--accent); ou
 form + .hint { margin: 1rem 0 0; }
 .hint { color: var(--faint); font-size: 0.875rem; }
 .fault { color: var(--fault); font-weight: 600; }
+button.other { border: 1px solid var(--edge); background: none; color: inherit; }
 `;
 
+/**
+ * Reads the token out of the page's own fragment, takes it out of the address and of the browser's history, and sends it
+ * in the page's form. Sending it changes nothing: the answer is the form that does.
+ */
+const LINK_SCRIPT = `
+function open() {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (!token) return;
+  history.replaceState(null, '', location.pathname);
+  const form = document.forms[0];
+  form.elements.token.value = token;
+  form.submit();
+  form.reset();
+}
+addEventListener('hashchange', open);
+open();
+`;
+
+const hashOf = (source: string) => `'sha256-${createHash('sha256').update(source).digest('base64')}'`;
+
 /** A page loads nothing, runs nothing, is in no frame, and sends its form to this server only (ASVS 3.4.3, 3.4.6). */
-export const PAGE_POLICY = `default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`;
+const PAGE_POLICY = `default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; style-src ${hashOf(STYLE)}`;
+/** The page that reads the link runs that one script, which may not turn text into markup or code. */
+const LINK_POLICY = `${PAGE_POLICY}; script-src ${hashOf(LINK_SCRIPT)}; require-trusted-types-for 'script'; trusted-types 'none'`;
 
 /** Markup that is safe to put into a page. */
 export class Html {
@@ -40,8 +64,17 @@ export function html(parts: TemplateStringsArray, ...values: (string | Html)[]):
   return new Html(parts.map((part, index) => part + (escaped[index] ?? '')).join(''));
 }
 
-/** A whole page. The title is what a screen reader says first: `fault` goes before it. */
-export function page(title: string, body: Html, { fault = false } = {}): string {
+/**
+ * Sends a whole page. The title is what a screen reader says first: `fault` goes before it. Under `no-referrer` a browser
+ * would call the origin of the page's form `null`; `same-origin` lets it say the origin to this server, and nothing to others.
+ */
+export function show(reply: FastifyReply, title: string, body: Html, { fault = false, readsLink = false } = {}) {
+  return reply.type('text/html; charset=utf-8')
+    .headers({ 'content-security-policy': readsLink ? LINK_POLICY : PAGE_POLICY, 'referrer-policy': 'same-origin' })
+    .send(page(title, readsLink ? html`${body}\n<script>${new Html(LINK_SCRIPT)}</script>` : body, fault));
+}
+
+function page(title: string, body: Html, fault: boolean): string {
   const head = html`<!doctype html>
 <html lang="en">
 <head>

@@ -4,7 +4,7 @@ import { register, registerQuietly } from '../core/registrations.ts';
 import { limitCredentials } from '../plugins/rate-limits.ts';
 import { problems } from '../problems.ts';
 import {
-  answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, setsSignInCookies, Username,
+  answer, eitherIdentifier, Email, exampleFault, exampleTokens, exampleUser, Message, NewPassword, passwordProblems, setsRegistrantCookie, setsSignInCookies, Username,
   UserTokens,
 } from '../schemas.ts';
 import { refuseOverload } from './overload.ts';
@@ -52,8 +52,8 @@ const quietRegistrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
     config: limitCredentials(app),
     schema: {
       tags: ['auth'], operationId: 'register', summary: 'Sign up, and get a mail', body: QuietRegisterBody,
-      description: 'The answer is the same for an address that has an account, whose owner is told by mail. Nobody is signed in before the address is verified, and until then the username is not held.',
-      response: { 202: answer(Message, 'a mail is on its way', { msg }) },
+      description: 'The answer is the same for an address that has an account, whose owner is told by mail. Nobody is signed in before the address is verified, and until then the username is not held. Sets a cookie by which the address can be verified without the password. An account that is not verified is deleted a week after its link has expired.',
+      response: { 202: answer(Message, 'a mail is on its way', { msg }, setsRegistrantCookie) },
       problems: registerProblems,
     },
     preParsing: refuseOverload(app),
@@ -62,7 +62,7 @@ const quietRegistrationRoutes: FastifyPluginAsyncTypebox = async (app) => {
     if (result.outcome === 'weak_password') throw problems.invalidInput([{ pointer: '/password', detail: result.fault }]);
     if (result.outcome === 'taken') throw problems.identifierTaken(result.fields);
     request.log.info({ event: result.outcome, user_id: result.userId, ip: request.ip }, result.outcome === 'registered' ? 'registered' : 'told the owner of an address that has an account');
-    reply.code(202);
+    reply.code(202).setRegistrantCookie(result.newId);
     return { msg };
   });
 };

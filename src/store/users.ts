@@ -1,4 +1,4 @@
-import { and, eq, gt, inArray, or, sql } from './drizzle.ts';
+import { and, eq, gt, inArray, isNull, lte, or, sql } from './drizzle.ts';
 import { type Db, type Step, textAt } from './db.ts';
 import type { Throttle } from './throttles.ts';
 
@@ -46,12 +46,21 @@ export function userStatements(db: Db) {
   const verifyEmail = db.prepare('verify_email', (query) => query.update(users).set({
     email: sql`${at('email')}`,
     emailVerifiedAt: sql`${at('now')}`,
+    verifyBy: sql`NULL`,
     username: sql`CASE WHEN ${users.usernameKey} IS NULL AND ${isHeld} THEN NULL ELSE ${users.username} END`,
     usernameKey: sql`COALESCE(${users.usernameKey}, CASE WHEN NOT ${isHeld} THEN ${at('usernameKey')} END)`,
   }).where(eq(users.id, at('id'))).returning({ id: users.id }));
 
   const remove = db.prepare('delete_user', (query) => query.delete(users)
     .where(and(eq(users.id, at('id')), eq(users.passwordHash, at('passwordHash')))).returning({ id: users.id }));
+
+  const { oneTimeTokens } = db.schema;
+  const hasLink = sql`EXISTS (SELECT 1 FROM ${oneTimeTokens} WHERE ${oneTimeTokens.userId} = ${users.id} AND ${gt(oneTimeTokens.expiresAt, at('now'))})`;
+  const purgeUnverified = db.prepare('purge_unverified_users', (query) => query.delete(users).where(inArray(users.id,
+    query.select({ id: users.id }).from(users)
+      .where(and(lte(users.verifyBy, at('now')), isNull(users.emailVerifiedAt), isNull(users.lastSignedInAt), sql`NOT ${hasLink}`))
+      .limit(1000),
+  )).returning({ id: users.id }));
 
   return {
     /** Adds the user, unless an identifier is taken; then the transaction is undone. */
@@ -86,6 +95,12 @@ export function userStatements(db: Db) {
 
     /** Deletes the user with sessions and tokens, if the password hash is still the one that was verified; otherwise the transaction is undone. */
     remove: (user: { id: string; passwordHash: string }): Step => ({ statement: remove, values: user, must: true }),
+
+    /**
+     * Deletes up to 1000 accounts that had to be verified by then, were not, never signed in, and have no link that still
+     * works; returns how many.
+     */
+    purgeUnverified: async (now: number): Promise<number> => (await db.write(purgeUnverified, { now })).length,
 
     find: async (id: string): Promise<User | undefined> => (await db.read(byId, { id }))[0],
 

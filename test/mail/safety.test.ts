@@ -116,7 +116,7 @@ test('links lead to APP_URL, or to PUBLIC_URL, or in development to this machine
   const smtp = await startSmtp();
   for (const [env, start] of [
     [{ APP_URL: 'https://app.example.com/', PUBLIC_URL: 'https://auth.example.com' }, 'https://app.example.com/reset-password#token='],
-    [{ APP_URL: '', PUBLIC_URL: 'https://auth.example.com/path/' }, 'https://auth.example.com/path/reset-password?token='],
+    [{ APP_URL: '', PUBLIC_URL: 'https://auth.example.com/path/' }, 'https://auth.example.com/path/reset-password#token='],
   ] as const) {
     const { queueLink, deliver } = await startMailApp(smtp, env);
     const { token } = await queueLink();
@@ -128,5 +128,5 @@ test('links lead to APP_URL, or to PUBLIC_URL, or in development to this machine
   await fetch(`${address}/auth/register`, { method: 'POST', headers: { 'host': 'evil.example', 'x-forwarded-host': 'evil.example', 'content-type': 'application/json' }, body: '{}' });
   const { token } = await queueLink();
   await deliver();
-  expect(smtp.received.pop()!.link).toBe(`http://localhost:${new URL(address).port}/reset-password?token=${token}`);
+  expect(smtp.received.pop()!.link).toBe(`http://localhost:${new URL(address).port}/reset-password#token=${token}`);
 });

@@ -84,7 +84,7 @@ describe('without SMTP_URL', () => {
     expect((await server.post('/auth/register', { email: 'john@example.com', password: 'correct horse battery' })).status).toBe(201);
     expect((await server.post('/auth/forgot-password', { email: 'john@example.com' })).status).toBe(200);
     await expect.poll(() => server.output()).toContain('To: john@example.com\nSubject: Choose a new password for Keyturn\n\nHello,');
-    expect(server.output()).toContain(`\nhttp://localhost:${new URL(server.url).port}/reset-password?token=`);
+    expect(server.output()).toContain(`\nhttp://localhost:${new URL(server.url).port}/reset-password#token=`);
   });
 
   test('the test support reads what is printed', async () => {
@@ -92,7 +92,7 @@ describe('without SMTP_URL', () => {
     await register();
     await mails();
     await post('/auth/forgot-password', { email: 'john@example.com' });
-    expect(await mails()).toMatchObject([{ to: 'john@example.com', subject: 'Choose a new password for Keyturn', token: expect.stringMatching(/^[\w-]{43}$/), link: expect.stringMatching(/^http:\/\/localhost:\d+\/reset-password\?token=/) }]);
+    expect(await mails()).toMatchObject([{ to: 'john@example.com', subject: 'Choose a new password for Keyturn', token: expect.stringMatching(/^[\w-]{43}$/), link: expect.stringMatching(/^http:\/\/localhost:\d+\/reset-password#token=/) }]);
     expect(await mails()).toEqual([]);
   });
 

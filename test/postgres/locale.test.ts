@@ -15,11 +15,11 @@ test('a username has one key in whatever language the database sorts: of ADMIN a
     return (await mails())[0]!.token;
   };
   const [first, second] = [await ask('ADMIN', 'first@example.com'), await ask('admin', 'second@example.com')];
-  for (const token of [second, first]) expect((await post('/auth/verify-email', { token })).statusCode).toBe(200);
+  for (const token of [second, first]) expect((await post('/auth/verify-email', { token, password: PASSWORD })).statusCode).toBe(200);
   const users = await Promise.all(['first@example.com', 'second@example.com'].map((email) => app.store.users.findByIdentifier(email, null)));
   expect(users.map(([user]) => [user?.username, user?.usernameKey])).toEqual([[null, null], ['admin', 'admin']]);
 
   const third = await ask('IRIS', 'third@example.com');
-  expect((await post('/auth/verify-email', { token: third })).statusCode).toBe(200);
+  expect((await post('/auth/verify-email', { token: third, password: PASSWORD })).statusCode).toBe(200);
   for (const username of ['IRIS', 'iris', 'Iris']) expect([username, (await post('/auth/login', { username, password: PASSWORD })).statusCode]).toEqual([username, 200]);
 });

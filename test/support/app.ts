@@ -51,9 +51,11 @@ export function temporaryFolder(after: (remove: () => void) => void = onTestFini
 }
 
 /** The production app on a database of its own, with a clock that the test moves and a log that it can read. */
-export async function startApp(env: Record<string, string> = {}, adapt = (config: Config): Config => config) {
+export async function startApp(
+  env: Record<string, string> = {}, adapt = (config: Config): Config => config, startedAt = Date.now(),
+) {
   const folder = env.DATA_DIR ?? temporaryFolder();
-  const clock = { now: Date.now() };
+  const clock = { now: startedAt };
   const logLines: string[] = [];
   const printed: string[] = [];
   const app = await buildApp(adapt(loadConfig({ ...TEST_ENVIRONMENT, DATA_DIR: folder, ...(await databaseFor(folder)), ...(env.NODE_ENV === 'production' && LIMITS_OF_PRODUCTION), ...env })), {

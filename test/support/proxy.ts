@@ -9,7 +9,10 @@ import { LOCALHOST_PEM } from './certificates.ts';
 /** What a network does to a request: refuses it, loses its answer, holds it back, takes out of its headers, or answers in the server's place. */
 type Meddling = 'lose' | { hold?: Promise<unknown>; strip?: string };
 export type Fault = 'refuse' | Meddling | { status: number; headers?: Record<string, string>; body?: string };
-export type Seen = { method: string; url: string; host: string; authorization: string | undefined; cookie: string | undefined };
+export type Seen = {
+  method: string; url: string; host: string; origin: string | undefined; referer: string | undefined; site: string | undefined;
+  authorization: string | undefined; cookie: string | undefined;
+};
 
 /** A single-page app in little: `keyturn` is its client, `seen` the users that the client told it of. */
 const PAGE = `<!doctype html>
@@ -34,14 +37,16 @@ const PAGE = `<!doctype html>
 
 /**
  * A reverse proxy on a free port, as nginx would be one. It hands on what is under the prefix, serves the page of an app
- * at /app on every host name, and does to requests what `fault` says.
+ * at /app on every host name, and does to requests what `fault` says. Without `fetchMetadata` it takes those headers out.
  */
-export async function startProxy(upstream: () => string, { tls = false, prefix = '' }: { tls?: boolean; prefix?: string } = {}) {
+export async function startProxy(upstream: () => string, { tls = false, prefix = '', fetchMetadata = true }: { tls?: boolean; prefix?: string; fetchMetadata?: boolean } = {}) {
   const proxy = { fault: (_seen: Seen): Fault | undefined => undefined, seen: [] as Seen[], port: 0, scheme: tls ? 'https' : 'http', close: () => {} };
   const answer = (request: IncomingMessage, response: ServerResponse) => {
-    const { method = '', url = '', headers: { host = '', authorization, cookie } } = request;
+    if (!fetchMetadata) request.headers = withoutFetchMetadata(request.headers);
+    const { method = '', url = '', headers: { host = '', origin, referer, authorization, cookie } } = request;
+    const site = request.headers['sec-fetch-site']?.toString();
     if (url.startsWith('/app')) return void response.setHeader('content-type', 'text/html').end(PAGE);
-    const seen = { method, url, host, authorization, cookie };
+    const seen = { method, url, host, origin, referer, site, authorization, cookie };
     proxy.seen.push(seen);
     const fault = proxy.fault(seen);
     if (fault === 'refuse') return void request.socket.destroy();
@@ -59,6 +64,10 @@ export async function startProxy(upstream: () => string, { tls = false, prefix =
   };
   onTestFinished(proxy.close);
   return Object.assign(proxy, { at: (host: string) => `${proxy.scheme}://${host}:${proxy.port}` });
+}
+
+function withoutFetchMetadata(headers: IncomingMessage['headers']) {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith('sec-fetch-')));
 }
 
 function handOn(request: IncomingMessage, response: ServerResponse, to: URL, scheme: string, fault: Meddling = {}): void {
