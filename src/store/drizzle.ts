@@ -6,6 +6,6 @@ import { createRequire } from 'node:module';
 
 const require = createRequire(import.meta.url);
 
-export const { and, asc, desc, eq, getTableColumns, getTableName, gt, gte, inArray, is, isNotNull, isNull, lt, lte, ne, or, sql } = require('drizzle-orm') as typeof import('drizzle-orm');
+export const { and, asc, desc, eq, getTableColumns, getTableName, gt, inArray, is, isNotNull, isNull, lt, lte, ne, or, sql } = require('drizzle-orm') as typeof import('drizzle-orm');
 export const { DrizzleQueryError } = require('drizzle-orm/errors') as typeof import('drizzle-orm/errors');
 export const { readMigrationFiles } = require('drizzle-orm/migrator') as typeof import('drizzle-orm/migrator');

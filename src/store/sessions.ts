@@ -1,4 +1,4 @@
-import { and, desc, eq, gt, gte, inArray, isNotNull, isNull, lte, ne, sql } from './drizzle.ts';
+import { and, desc, eq, gt, inArray, isNotNull, isNull, lte, ne, sql } from './drizzle.ts';
 import { counted, type Db, type Step, textAt } from './db.ts';
 import type { User } from './users.ts';
 
@@ -23,11 +23,8 @@ export function sessionStatements(db: Db) {
   const { sessions, users } = db.schema;
   const at = sql.placeholder;
   const live = and(isNull(sessions.revokedAt), gt(sessions.idleExpiresAt, at('now')), gt(sessions.expiresAt, at('now')));
-  /**
-   * All sessions of a user but those that were ended; some are past their time. The bound, which all meet, makes planners
-   * choose the index `sessions_of_user`, which holds no others. The other index of users may hold a million that were ended.
-   */
-  const ofUser = and(eq(sessions.userId, at('userId')), isNull(sessions.revokedAt), gte(sessions.createdAt, 0));
+  /** All sessions of a user but those that were ended, of which there may be a million. Some are past their time. */
+  const ofUser = and(eq(sessions.userId, at('userId')), isNull(sessions.revokedAt));
   const revocation = { revokedAt: sql`${at('now')}`, revokedReason: sql`${at('reason')}` };
 
   const insert = db.prepare('insert_session', (query) => {

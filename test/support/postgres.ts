@@ -88,11 +88,11 @@ export async function startCluster({ settings = [], access = [] }: ClusterOption
 }
 
 /** Runs one statement on a server, as its owner. */
-export async function query(url: string, text: string) {
+export async function query(url: string, text: string, params: unknown[] = []) {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    return await client.query<Record<string, unknown>>(text);
+    return await client.query<Record<string, unknown>>(text, params);
   } finally {
     await client.end();
   }

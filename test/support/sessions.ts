@@ -4,9 +4,9 @@ import { query } from './postgres.ts';
 
 /**
  * Inserts sessions of a user past the server, as an older version could have left them: `many-1`, `many-2` … Each was used a
- * little later than the one before. They began in another order.
+ * little later than the one before. They began in another order. `owner` is SQL for whose the session `i` is.
  */
-export async function insertSessions({ app, clock }: TestApp, userId: string, count: number, { revokedAt = null as number | null, prefix = 'many-' } = {}) {
+export async function insertSessions({ app, clock }: TestApp, userId: string, count: number, { revokedAt = null as number | null, prefix = 'many-', owner = `'${userId}'` } = {}) {
   const { database } = app.config;
   const { id: keyId } = app.config.secrets.derivedKeys[0];
   const start = clock.now - 86_400_000;
@@ -14,7 +14,7 @@ export async function insertSessions({ app, clock }: TestApp, userId: string, co
     : `(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count}) SELECT i FROM n)`;
   const text = `INSERT INTO sessions (id, user_id, token_hash, generation, window_started_at, window_generation, previous_generation,
     rotated_at, idle_expires_at, expires_at, revoked_at, revoked_reason, key_id, user_agent, ip, created_at, last_used_at)
-    SELECT '${prefix}' || i, '${userId}', 'hash ' || i, 0, ${start}, 0, 0, ${start}, ${clock.now + 86_400_000}, ${clock.now + 2 * 86_400_000},
+    SELECT '${prefix}' || i, ${owner}, 'hash ' || i, 0, ${start}, 0, 0, ${start}, ${clock.now + 86_400_000}, ${clock.now + 2 * 86_400_000},
       ${revokedAt ?? 'NULL'}, ${revokedAt ? "'logout'" : 'NULL'}, '${keyId}', 'Mozilla/5.0 (X11; Linux x86_64)', '192.0.2.1',
       ${start} - (i * 7919) % ${count}, ${start} + i FROM ${numbers}`;
   if (database.dialect === 'postgres') {
