@@ -4,10 +4,12 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import argon2 from 'argon2';
 import bcrypt from 'bcrypt';
 import Database from 'better-sqlite3';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { loadConfig } from '../src/config.ts';
+import { chooseArgon2 } from '../src/core/argon2.ts';
 import { openStore } from '../src/store/store.ts';
 import { databaseFor, PASSWORD, startApp, temporaryFolder, TEST_ENVIRONMENT } from './support/app.ts';
 import { cli, cliHere, spawnCli } from './support/cli.ts';
@@ -60,7 +62,7 @@ test('takes over what JSON Lines and CSV have of a user, and nothing else', asyn
   expect([second.code, second.result.imported]).toEqual([0, 2]);
   const users = await usersIn(folder, 'john@example.com', 'jane@example.com', 'joe', 'jim', 'ann', 'bob');
   const now = expect.closeTo(Date.now(), -5) as number;
-  const base = { passwordHash: HASH, emailVerifiedAt: null, lastSignedInAt: null, verifyBy: null, roles: '', id: expect.stringMatching(/^[\w-]{22}$/) };
+  const base = { passwordHash: expect.stringMatching(/^\$keyturn-wrap\$\$2b\$04\$.{22}A{31}\$argon2id\$/) as string, emailVerifiedAt: null, lastSignedInAt: null, verifyBy: null, roles: '', id: expect.stringMatching(/^[\w-]{22}$/) };
   expect(users).toEqual([
     { ...base, email: 'john@example.com', username: 'John_1', usernameKey: 'john_1', emailVerifiedAt: now, roles: 'admin editor', createdAt: at('2020-02-29T11:30:15.500Z'), passwordChangedAt: at('2020-02-29T11:30:15.500Z') },
     { ...base, email: 'jane@example.com', username: null, usernameKey: null, emailVerifiedAt: at('2021-01-01T00:00:00.123Z'), roles: 'a b', createdAt: 1_600_000_000_000, passwordChangedAt: 1_600_000_000_000 },
@@ -177,6 +179,23 @@ test('importing twice changes nothing: who is there already is counted, and keep
   expect((await importLines([...lines, { email: 'more@example.com' }])).result).toMatchObject({ imported: 1, alreadyThere: 1234 });
   expect(await usersIn(folder, 'user7@example.com', 'user8@example.com')).toEqual(before);
   expect((await app.store.users.findByIdentifier('more@example.com', null)).length).toBe(1);
+});
+
+test('an old hash is computed over once: not in a dry run, and not for who is there already', async () => {
+  const { importLines } = await startFolder();
+  const hash = vi.spyOn(await chooseArgon2(), 'hash');
+  onTestFinished(() => hash.mockRestore());
+  const lines = Array.from({ length: 450 }, (_, index) => ({ username: `user${index}` }));
+  const hashesOf = async (users: Line[], ...options: string[]) => {
+    hash.mockClear();
+    const { imported, alreadyThere } = (await importLines(users, ...options)).result;
+    return [imported, alreadyThere, hash.mock.calls.length];
+  };
+  expect(await hashesOf(lines, '--dry-run')).toEqual([450, 0, 0]);
+  expect(await hashesOf(lines)).toEqual([450, 0, 450]);
+  expect(await hashesOf([...lines, { username: 'more' }])).toEqual([1, 450, 1]);
+  const ready = await argon2.hash(PASSWORD, { memoryCost: 16, timeCost: 1, parallelism: 1 });
+  expect(await hashesOf([{ username: 'ready', password_hash: ready }])).toEqual([1, 0, 0]);
 });
 
 test('--dry-run checks everything and adds nobody', async () => {

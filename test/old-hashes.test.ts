@@ -1,6 +1,7 @@
 import argon2 from 'argon2';
 import bcrypt from 'bcrypt';
 import { expect, test } from 'vitest';
+import { wrapHash } from '../src/core/stored-hashes.ts';
 import { problemOf } from './support/app.ts';
 import { proveHashes, startWithHashes } from './support/old-hashes.ts';
 import { VECTORS } from './support/vectors.ts';
@@ -45,4 +46,26 @@ test('a hash that costs too much, or none, is a no, the same as any, and at once
     expect(problemOf(await post('/auth/login', { username: 'user0', password: 'correct horse' }))).toBe('401 invalid_credentials');
   }
   expect(await signIn(0, 'correct horse')).toBe(401);
+});
+
+test('a hash that another Keyturn has wrapped is taken over as it is', async () => {
+  const wrapped = await wrapHash(await bcrypt.hash('correct horse', 4), { memoryCost: 16, timeCost: 1, parallelism: 1 });
+  const { signIn, hashOf } = await startWithHashes([wrapped]);
+  expect(await hashOf(0)).toBe(wrapped);
+  expect([await signIn(0, 'wrong'), await signIn(0, 'correct horse')]).toEqual([401, 200]);
+  expect(await hashOf(0)).toMatch(/^\$argon2id\$/);
+});
+
+test('a wrapped hash is worth nothing without its argon2id: the old digest alone fits no password', async () => {
+  const hash = await bcrypt.hash('correct horse', 4);
+  const wrapped = await wrapHash(hash, { memoryCost: 8, timeCost: 1, parallelism: 1 });
+  const { app, signIn } = await startWithHashes([hash]);
+  const [user] = await app.store.users.findByIdentifier(null, 'user0');
+  const inner = wrapped.slice('$keyturn-wrap$'.length, wrapped.lastIndexOf('$argon2id$'));
+  expect(inner).toBe(`${hash.slice(0, 29)}${'A'.repeat(31)}`);
+  for (const newHash of [inner, `$keyturn-wrap$${inner}`, `$keyturn-wrap$${hash}`, wrapped.slice(0, -1), wrapped.replace(inner, ''), `$keyturn-wrap$${wrapped}`]) {
+    const { passwordHash: oldHash } = (await app.store.users.find(user!.id))!;
+    await app.store.transact([app.store.users.replacePasswordHash({ id: user!.id, oldHash, newHash, changedAt: 0 })]);
+    expect([newHash, await signIn(0, 'correct horse')]).toEqual([newHash, 401]);
+  }
 });

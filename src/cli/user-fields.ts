@@ -1,8 +1,8 @@
 import { FormatRegistry, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { isEmail, normalizeEmail, usernameKey } from '../core/identifiers.ts';
-import { findHashFault } from '../core/old-hashes.ts';
 import { randomId } from '../core/refresh-tokens.ts';
+import { findHashFault } from '../core/stored-hashes.ts';
 import { Email, Username } from '../schemas.ts';
 import type { User } from '../store/users.ts';
 

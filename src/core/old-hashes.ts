@@ -80,13 +80,6 @@ function findFormat(hash: string): { match: RegExpExecArray; read: Format['read'
   return null;
 }
 
-/** Why a hash of another system is not taken over, or null. Too costly ones would let few sign-ins hold all others up. */
-export function findHashFault(hash: string): string | null {
-  const read = readOldHash(hash);
-  if (!read) return 'is no password hash of a known format';
-  return read.excess === null ? null : `costs too much: ${read.excess}`;
-}
-
 /** The hash with zeros in the place of the named parts; as long, of the same format, and just as costly. */
 export function blankOut(hash: string, names: (keyof Parts)[]): string {
   const places = findFormat(hash)?.match.indices?.groups ?? {};

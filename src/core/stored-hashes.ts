@@ -37,6 +37,16 @@ export function isReadable(stored: string): boolean {
 }
 
 /**
+ * Why a hash is not taken over from another system, or null. Too costly ones would let few sign-ins hold all others up. What
+ * another Keyturn has wrapped is taken as it is.
+ */
+export function findHashFault(hash: string): string | null {
+  const excess = readOldHash(hash)?.excess;
+  if (excess) return `costs too much: ${excess}`;
+  return isReadable(hash) ? null : 'is no password hash of a known format';
+}
+
+/**
  * Whether the password, just as it is, fits the hash; what is unreadable fits nothing.
  * @throws the library's error if the hash could not be computed
  */

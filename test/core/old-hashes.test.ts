@@ -1,7 +1,6 @@
 import argon2 from 'argon2';
 import { expect, test } from 'vitest';
-import { findHashFault } from '../../src/core/old-hashes.ts';
-import { fitsStoredHash } from '../../src/core/stored-hashes.ts';
+import { findHashFault, fitsStoredHash } from '../../src/core/stored-hashes.ts';
 import { VECTORS } from '../support/vectors.ts';
 
 const BCRYPT = 'FWjhUS0qhc4n0O8z4nVLS.fEPfWWQDdmJ5KpUILMhfkk/O9SsFMFq';
