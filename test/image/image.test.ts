@@ -78,7 +78,7 @@ describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_T
   });
 
   test('writes nowhere but to /data, so that the root file system may be read-only', async () => {
-    const serveThenTell = 'touch /tmp/start && timeout 10 node src/server.ts >&2; find / -xdev -newer /tmp/start 2>/dev/null; true';
+    const serveThenTell = 'touch /tmp/start && timeout 100 node src/server.ts >&2; find / -xdev -newer /tmp/start 2>/dev/null; true';
     const { get, post, stop, output } = await startContainer({ command: ['sh', '-c', serveThenTell] });
     expect((await post('/auth/register', JOHN)).status).toBe(201);
     expect((await post('/auth/login', JOHN)).status).toBe(200);
@@ -135,11 +135,11 @@ function options(env: Record<string, string>): string[] {
   return Object.entries(env).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
 }
 
-/** The image as the compose file starts it, with a folder for /data. It is gone, and so is the folder, after the test. */
+/** The image with the documentation on, as in the compose file, without a delay at the end, and with a folder for /data. It is gone, and so is the folder, after the test. */
 async function startContainer({ folder = dataFolder(), command = [] as string[] } = {}) {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const container = spawn(tool, ['run', TAG, ...options({ PORT: String(port), DOCS: 'true' }), '-v', `${folder}:/data`, ...(command.length > 0 ? ['--', ...command] : [])], { env: ENVIRONMENT });
+  const container = spawn(tool, ['run', TAG, ...options({ PORT: String(port), DOCS: 'true', SHUTDOWN_DELAY_SECONDS: '0' }), '-v', `${folder}:/data`, ...(command.length > 0 ? ['--', ...command] : [])], { env: ENVIRONMENT });
   const exited = once(container, 'close').then(([code]) => code as number | null);
   const output = { stdout: '', stderr: '' };
   container.stdout.on('data', (chunk: Buffer) => { output.stdout += chunk.toString(); });
