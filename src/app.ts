@@ -10,6 +10,7 @@ import accessTokens from './plugins/access-tokens.ts';
 import cookies from './plugins/cookies.ts';
 import core from './plugins/core.ts';
 import decoys from './plugins/decoys.ts';
+import databaseClock, { type Correction } from './plugins/database-clock.ts';
 import deviceCookies from './plugins/device-cookies.ts';
 import docs from './plugins/docs.ts';
 import draining from './plugins/draining.ts';
@@ -40,7 +41,7 @@ import userRoutes from './routes/users.ts';
 export type App = Awaited<ReturnType<typeof buildApp>>;
 
 type World = {
-  /** epoch milliseconds */
+  /** epoch milliseconds; without it the machine's clock, on PostgreSQL corrected to the database's */
   now?: () => number;
   /** takes the log's lines */
   logTo?: { write(line: string): void };
@@ -49,7 +50,7 @@ type World = {
 };
 
 /** The whole system, ready to listen or to be injected into. */
-export async function buildApp(config: Config, { now = Date.now, logTo = writeByTurn(process.stdout), printMail = console.log }: World = {}) {
+export async function buildApp(config: Config, { now, logTo = writeByTurn(process.stdout), printMail = console.log }: World = {}) {
   const app = Fastify({
     logger: {
       level: config.logLevel, timestamp: () => `,"time":"${new Date().toISOString()}"`, stream: logTo,
@@ -72,7 +73,8 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
     ...(config.compatRoutes && { rewriteUrl: rewriteAlias }),
   }).withTypeProvider<TypeBoxTypeProvider>();
 
-  await app.register(core, { config, now });
+  const correction: Correction = { offsetMs: 0 };
+  await app.register(core, { config, now: now ?? (() => Date.now() + correction.offsetMs) });
   await app.register(metrics);
   await app.register(problems);
   await app.register(requestLog);
@@ -82,6 +84,7 @@ export async function buildApp(config: Config, { now = Date.now, logTo = writeBy
   await app.register(origins);
   await app.register(jsonBody);
   await app.register(store);
+  if (!now) await app.register(databaseClock, { correction });
   await app.register(decoys);
   await app.register(mail, { printMail });
   await app.register(cookies);

@@ -1,4 +1,4 @@
-import type { Mail } from '../store/mails.ts';
+import { LONGEST_MAIL_PAUSE_MS, type Mail } from '../store/mails.ts';
 import type { Core } from './core.ts';
 import { isEmail } from './identifiers.ts';
 import { composeLetter, type Letter, type Templates } from './letters.ts';
@@ -7,7 +7,6 @@ import { composeLetter, type Letter, type Templates } from './letters.ts';
 export const LEASE_MS = 5 * 60_000;
 export const SENT_AT_ONCE = 5;
 const FIRST_PAUSE_MS = 5_000;
-const LONGEST_PAUSE_MS = 60 * 60_000;
 /** A server may say for a while that an address does not exist, and be wrong. */
 const TRIES_OF_A_REFUSED_ADDRESS = 5;
 
@@ -114,7 +113,7 @@ async function send(core: Core, { templates, localUrl, send }: World, mail: Mail
 
 /** The pause doubles from about 5 seconds to an hour, with a third of it left to chance. */
 function pauseAfter(attempts: number): number {
-  const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), LONGEST_PAUSE_MS);
+  const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), LONGEST_MAIL_PAUSE_MS);
   return Math.round(pause * (1 - Math.random() / 3));
 }
 

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { Step } from '../store/db.ts';
 import type { Purpose } from '../store/one-time-tokens.ts';
-import type { Policy, Throttle } from '../store/throttles.ts';
+import { furthestTimes, type Policy, type Throttle } from '../store/throttles.ts';
 import type { User } from '../store/users.ts';
 import type { Core, MarkedDevice } from './core.ts';
 import { findMark } from './devices.ts';
@@ -79,9 +79,13 @@ function loginPolicy(limit: number): Policy {
   return { free: 5, pauseMs: SECOND_MS, longestPauseMs: HOUR_MS, limit, forgetMs: 30 * DAY_MS };
 }
 
-function waitFor({ now }: Core, counted: Throttle | undefined, { limit }: Policy): number {
+/** A pause that is longer than the longest was written by a clock that was ahead: it is over. */
+function waitFor(core: Core, counted: Throttle | undefined, policy: Policy): number {
   if (!counted) return 0;
-  return Math.max(0, (counted.count >= limit ? counted.expiresAt : counted.blockedUntil) - now());
+  const now = core.now();
+  const { furthestPause, furthestExpiry } = furthestTimes(now, policy);
+  const [until, furthest] = counted.count >= policy.limit ? [counted.expiresAt, furthestExpiry] : [counted.blockedUntil, furthestPause];
+  return counted.expiresAt > furthestExpiry || until > furthest ? 0 : Math.max(0, until - now);
 }
 
 /**

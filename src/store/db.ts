@@ -62,6 +62,8 @@ export type Db = {
   transact(steps: Step[]): Promise<number[] | null>;
   /** Resolves when the database answers and can be written. @throws DatabaseAway */
   check(): Promise<void>;
+  /** Reads the database's own clock, epoch milliseconds; null where the database is in this process, and has the same one. */
+  readClock: (() => Promise<number>) | null;
   close(): Promise<void>;
 };
 
@@ -117,6 +119,12 @@ export function textAt(name: string): SQL<string> {
 export function counted(write: { prepare(name: string): { execute(values?: Values): Promise<unknown> } }): Query<never> {
   return write as Query<never>;
 }
+
+/** For so long a time may lie ahead because the clocks of two servers differ. */
+export const CLOCK_SKEW_MS = 60_000;
+
+/** Rows that one statement purges: few, because SQLite deletes them while every request waits. */
+export const PURGED_AT_ONCE = 250;
 
 /** What a transaction throws inside to be undone, when a step that `must` had no row. */
 export const UNDONE = new Error('a step of the transaction yielded no row');

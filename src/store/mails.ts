@@ -1,13 +1,16 @@
-import { and, asc, eq, inArray, lte, sql } from './drizzle.ts';
-import type { Db, Step } from './db.ts';
+import { and, asc, eq, gt, inArray, lte, or, sql } from './drizzle.ts';
+import { CLOCK_SKEW_MS, type Db, type Step } from './db.ts';
 
 export type Mail = Db['schema']['mails']['$inferSelect'];
+
+/** The longest time from one attempt to the next. A mail that is due later than that was written while a clock was ahead: it is due. */
+export const LONGEST_MAIL_PAUSE_MS = 60 * 60_000;
 
 /** Statements on the outbox. */
 export function mailStatements(db: Db) {
   const { mails } = db.schema;
   const at = sql.placeholder;
-  const due = lte(mails.dueAt, at('now'));
+  const due = or(lte(mails.dueAt, at('now')), gt(mails.dueAt, at('furthest')));
 
   const insert = db.prepare('insert_mail', (query) => query.insert(mails).values({
     id: at('id'), template: at('template'), recipient: at('recipient'), data: at('data'), tokenSeed: at('tokenSeed'), keyId: at('keyId'),
@@ -26,15 +29,17 @@ export function mailStatements(db: Db) {
 
   const remove = db.prepare('delete_mail', (query) => query.delete(mails).where(eq(mails.id, at('id'))).returning({ id: mails.id }));
 
+  const furthest = (now: number) => now + LONGEST_MAIL_PAUSE_MS + CLOCK_SKEW_MS;
   return {
     /** Puts a mail into the outbox, due at once. */
     insert: (mail: Omit<Mail, 'attempts' | 'dueAt'>): Step => ({ statement: insert, values: mail, must: true }),
 
     /** Whether a mail is due; writes nothing. */
-    areDue: async (now: number): Promise<boolean> => (await db.read(someDue, { now })).length > 0,
+    areDue: async (now: number): Promise<boolean> => (await db.read(someDue, { now, furthest: furthest(now) })).length > 0,
 
     /** Takes mails that are due, the oldest first: until `leaseUntil` no other copy of the server gets them, and after it each that is still there. */
-    claim: (lease: { now: number; leaseUntil: number; limit: number }): Promise<Mail[]> => db.write(claim, lease),
+    claim: (lease: { now: number; leaseUntil: number; limit: number }): Promise<Mail[]> =>
+      db.write(claim, { ...lease, furthest: furthest(lease.now) }),
 
     /** Makes the mail due again at a later time. */
     postpone: (id: string, dueAt: number) => db.write(postpone, { id, dueAt }),

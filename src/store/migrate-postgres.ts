@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import type { Opening } from './db.ts';
 import { getTableName } from './drizzle.ts';
-import { findPending, type Found, type Migration, MOVE_MARK } from './migrations.ts';
+import { findPending, type Migration, MOVE_MARK } from './migrations.ts';
 import * as schema from './schema/pg.ts';
 
 export const MIGRATIONS = fileURLToPath(new URL('../../drizzle/pg', import.meta.url));
@@ -48,13 +48,13 @@ async function ask<Row>(client: pg.Client, text: string): Promise<Row[]> {
 }
 
 async function pendingIn(client: pg.Client, { role = 'server' }: Opening): Promise<Migration[]> {
-  const exists = (name: string) => `to_regclass('${name}') IS NOT NULL`;
-  const [found] = await ask<Omit<Found, 'latest'> & { migrated: boolean }>(client, `SELECT ${exists('keyturn_migrations')} AS migrated,
-    ${exists(MOVE_MARK)} AS "halfMoved", ${Object.values(schema).map(getTableName).map(exists).join(' OR ')} AS foreign`);
-  const { migrated = false, halfMoved = false, foreign = false } = found ?? {};
-  const [last] = migrated ? await ask<{ latest: number | null }>(client, 'SELECT max(created_at) AS latest FROM keyturn_migrations') : [];
+  // Not by to_regclass: it may answer from a cache that has not heard of another process's commit
+  const tables = await ask<{ name: string }>(client, 'SELECT tablename AS name FROM pg_tables WHERE schemaname = ANY (current_schemas(false))');
+  const names = new Set(tables.map(({ name }) => name));
+  const [last] = names.has('keyturn_migrations') ? await ask<{ latest: number | null }>(client, 'SELECT max(created_at) AS latest FROM keyturn_migrations') : [];
   const latest = last?.latest ?? 0;
-  return findPending(MIGRATIONS, { latest, halfMoved, foreign: foreign && latest === 0 }, role);
+  const foreign = latest === 0 && Object.values(schema).some((table) => names.has(getTableName(table)));
+  return findPending(MIGRATIONS, { latest, foreign, halfMoved: names.has(MOVE_MARK) }, role);
 }
 
 async function migrate(client: pg.Client, opening: Opening) {

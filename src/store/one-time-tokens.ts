@@ -1,5 +1,5 @@
 import { and, eq, gt, inArray, lte, ne, sql } from './drizzle.ts';
-import type { Db, Step } from './db.ts';
+import { type Db, PURGED_AT_ONCE, type Step } from './db.ts';
 
 export type OneTimeToken = Db['schema']['oneTimeTokens']['$inferSelect'];
 export type Purpose = 'reset_password' | 'verify_email';
@@ -57,7 +57,7 @@ export function oneTimeTokenStatements(db: Db) {
 
   const purge = db.prepare('purge_one_time_tokens', (query) => query.delete(oneTimeTokens).where(inArray(oneTimeTokens.tokenHash,
     query.select({ tokenHash: oneTimeTokens.tokenHash }).from(oneTimeTokens)
-      .where(lte(oneTimeTokens.expiresAt, at('expiredBefore'))).limit(1000),
+      .where(lte(oneTimeTokens.expiresAt, at('expiredBefore'))).limit(PURGED_AT_ONCE),
   )).returning({ purpose: oneTimeTokens.purpose }));
 
   return {
@@ -86,7 +86,7 @@ export function oneTimeTokenStatements(db: Db) {
     endChanges: (of: { userId: string; present: string; wanted: string; now: number }): Step =>
       ({ statement: endChanges, values: of }),
 
-    /** Deletes up to 1000 tokens that expired then or earlier; returns how many. */
+    /** Deletes up to 250 tokens that expired then or earlier; returns how many. */
     purge: async (expiredBefore: number): Promise<number> => (await db.write(purge, { expiredBefore })).length,
   };
 }

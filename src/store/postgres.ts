@@ -25,6 +25,8 @@ const LONGEST_PAUSE_MS = 200;
 const READINESS = `SELECT current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery() AS "readOnly",
   ${Object.values(schema).map(getTableName).flatMap((name) => ['SELECT', 'INSERT', 'UPDATE', 'DELETE'].map((right) => `has_table_privilege('${name}', '${right}')`)).join(' AND ')} AS allowed`;
 
+const CLOCK = 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now';
+
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
@@ -50,6 +52,7 @@ export async function openPostgres({ url, migrationUrl = url, poolSize, timeoutM
     write: (statement, values) => insist(statement.name, async () => statement.run(values)),
     transact: (steps) => orNull(steps.length === 1 ? runAlone(steps[0] as Step) : insist('BEGIN', () => runTogether(pool, steps))),
     check: () => insist('readiness', () => checkReadiness(pool)),
+    readClock: () => insist('clock', async () => (await pool.query<{ now: number }>(CLOCK)).rows[0]?.now ?? Number.NaN),
     close: () => pool.end(),
   };
 }

@@ -1,5 +1,5 @@
 import { and, desc, eq, gt, inArray, isNotNull, isNull, lte, ne, sql } from './drizzle.ts';
-import { counted, type Db, type Step, textAt } from './db.ts';
+import { counted, type Db, PURGED_AT_ONCE, type Step, textAt } from './db.ts';
 import type { User } from './users.ts';
 
 export type Session = Db['schema']['sessions']['$inferSelect'];
@@ -108,10 +108,16 @@ export function sessionStatements(db: Db) {
       .limit(SESSIONS_AT_ONCE)))));
 
   const purge = db.prepare('purge_sessions', (query) => query.delete(sessions).where(inArray(sessions.id,
-    query.select({ id: sessions.id }).from(sessions).where(lte(sessions.expiresAt, at('now'))).limit(1000),
+    query.select({ id: sessions.id }).from(sessions).where(lte(sessions.expiresAt, at('now'))).limit(PURGED_AT_ONCE),
   )).returning({ id: sessions.id }));
 
+  const newest = db.prepare('newest_session', (query) => query.select({ createdAt: sessions.createdAt }).from(sessions)
+    .orderBy(desc(sessions.expiresAt)).limit(1));
+
   return {
+    /** When the session began that is the last to expire; undefined where there is none. By the index that the purge uses. */
+    findNewestStart: async (): Promise<number | undefined> => (await db.read(newest, {}))[0]?.createdAt,
+
     /** Adds a session at generation 0, unless the user has `limit` sessions; then the transaction is undone. */
     insert: ({ limit, ...session }: NewSession): Step => ({ statement: insert, values: { ...session, others: limit - 1 }, must: true }),
 
@@ -151,7 +157,7 @@ export function sessionStatements(db: Db) {
     /** Deletes up to SESSIONS_AT_ONCE sessions of the user that were ended. */
     removeEnded: (userId: string): Step => ({ statement: removeEnded, values: { userId } }),
 
-    /** Deletes up to 1000 sessions past their absolute end; yields how many. */
+    /** Deletes up to 250 sessions past their absolute end; yields how many. */
     purge: async (now: number): Promise<number> => (await db.write(purge, { now })).length,
   };
 }

@@ -47,6 +47,7 @@ export async function openSqlite(path: string, opening: Opening = {}): Promise<D
       names.check();
       await readInGroup(() => orAway('readiness', () => someUser.get()));
     },
+    readClock: null,
     async close() {
       connection.close();
     },

@@ -20,6 +20,8 @@ export async function openStore(database: DatabaseOptions, opening?: Opening) {
     transact: (steps: Step[]) => db.transact(steps),
     /** Resolves when the database answers and can be written. @throws DatabaseAway */
     ping: () => db.check(),
+    /** Reads the database's own clock, epoch milliseconds; null on SQLite. @throws DatabaseAway */
+    readClock: db.readClock,
     close: () => db.close(),
   };
 }

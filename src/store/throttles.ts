@@ -1,6 +1,6 @@
 import type { SQL } from 'drizzle-orm';
 import { and, eq, gt, inArray, lt, lte, or, sql } from './drizzle.ts';
-import type { Db, QueryBuilder, Step } from './db.ts';
+import { CLOCK_SKEW_MS, type Db, PURGED_AT_ONCE, type QueryBuilder, type Step } from './db.ts';
 
 export type Throttle = Db['schema']['throttles']['$inferSelect'];
 /** How attempts are counted. Times are milliseconds. */
@@ -16,11 +16,22 @@ export type Policy = {
   forgetMs: number;
 };
 
+/**
+ * The latest times that a row may have by this clock. One that is later was written while a clock was ahead, and counts as
+ * past, so that a clock that was set right leaves no pause longer than the longest. Clocks may differ by a minute.
+ */
+export function furthestTimes(now: number, { longestPauseMs, forgetMs }: Policy) {
+  const furthestPause = now + longestPauseMs + CLOCK_SKEW_MS;
+  return { furthestPause, furthestExpiry: furthestPause + forgetMs };
+}
+
 /** Statements on attempts that are counted, by the hash of what was attempted. */
 export function throttleStatements(db: Db) {
   const { throttles } = db.schema;
   const at = sql.placeholder;
-  const forgotten = lte(throttles.expiresAt, at('now'));
+  const expired = lte(throttles.expiresAt, at('now'));
+  const forgotten = sql`(${or(expired, gt(throttles.expiresAt, at('furthestExpiry')))})`;
+  const isOver = or(lte(throttles.blockedUntil, at('now')), gt(throttles.blockedUntil, at('furthestPause')));
   const next = sql`(CASE WHEN ${forgotten} THEN 1 ELSE ${throttles.count} + 1 END)`;
   const doublings = sql`(${next} - ${at('free')})`;
   const doubled = sql`(CAST(${at('pauseMs')} AS bigint) << CAST(${doublings} AS integer))`;
@@ -37,7 +48,7 @@ export function throttleStatements(db: Db) {
     },
     ...(setWhere && { setWhere }),
   }).returning();
-  const allowed = sql`${or(forgotten, and(lte(throttles.blockedUntil, at('now')), lt(throttles.count, at('limit'))))}`;
+  const allowed = sql`${or(forgotten, and(isOver, lt(throttles.count, at('limit'))))}`;
   const take = db.prepare('take_attempt', (query) => upsert(query, allowed));
   const count = db.prepare('count_attempt', (query) => upsert(query));
 
@@ -50,10 +61,10 @@ export function throttleStatements(db: Db) {
   const clear = db.prepare('clear_throttle', (query) => query.delete(throttles).where(eq(throttles.key, at('key'))).returning({ key: throttles.key }));
 
   const purge = db.prepare('purge_throttles', (query) => query.delete(throttles).where(inArray(throttles.key,
-    query.select({ key: throttles.key }).from(throttles).where(forgotten).limit(1000),
+    query.select({ key: throttles.key }).from(throttles).where(expired).limit(PURGED_AT_ONCE),
   )).returning({ key: throttles.key }));
 
-  const values = (key: string, now: number, policy: Policy) => ({ key, now, ...policy });
+  const values = (key: string, now: number, policy: Policy) => ({ key, now, ...policy, ...furthestTimes(now, policy) });
   return {
     /** Counts an attempt, unless there is to be none now: then no row. In one statement, so that of many at once no more than those allowed pass. */
     take: async (key: string, now: number, policy: Policy): Promise<Throttle | undefined> => (await db.write(take, values(key, now, policy)))[0],
@@ -72,7 +83,7 @@ export function throttleStatements(db: Db) {
     /** Forgets the attempts. */
     clear: (key: string): Step => ({ statement: clear, values: { key } }),
 
-    /** Deletes up to 1000 forgotten rows; yields how many. */
+    /** Deletes up to 250 forgotten rows; yields how many. */
     purge: async (now: number): Promise<number> => (await db.write(purge, { now })).length,
   };
 }

@@ -1,5 +1,5 @@
 import { and, eq, gt, inArray, isNull, lte, or, sql } from './drizzle.ts';
-import { type Db, type Step, textAt } from './db.ts';
+import { type Db, PURGED_AT_ONCE, type Step, textAt } from './db.ts';
 import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
@@ -59,7 +59,7 @@ export function userStatements(db: Db) {
   const purgeUnverified = db.prepare('purge_unverified_users', (query) => query.delete(users).where(inArray(users.id,
     query.select({ id: users.id }).from(users)
       .where(and(lte(users.verifyBy, at('now')), isNull(users.emailVerifiedAt), isNull(users.lastSignedInAt), sql`NOT ${hasLink}`))
-      .limit(1000),
+      .limit(PURGED_AT_ONCE),
   )).returning({ id: users.id }));
 
   return {
@@ -97,7 +97,7 @@ export function userStatements(db: Db) {
     remove: (user: { id: string; passwordHash: string }): Step => ({ statement: remove, values: user, must: true }),
 
     /**
-     * Deletes up to 1000 accounts that had to be verified by then, were not, never signed in, and have no link that still
+     * Deletes up to 250 accounts that had to be verified by then, were not, never signed in, and have no link that still
      * works; returns how many.
      */
     purgeUnverified: async (now: number): Promise<number> => (await db.write(purgeUnverified, { now })).length,
