@@ -112,7 +112,7 @@ export function sessionStatements(db: Db) {
   )).returning({ id: sessions.id }));
 
   const newest = db.prepare('newest_session', (query) => query.select({ createdAt: sessions.createdAt }).from(sessions)
-    .orderBy(desc(sessions.expiresAt)).limit(1));
+    .where(gt(sessions.expiresAt, 0)).orderBy(desc(sessions.expiresAt)).limit(1)); // the condition keeps to the index
 
   return {
     /** When the session began that is the last to expire; undefined where there is none. By the index that the purge uses. */

@@ -12,7 +12,7 @@ import { insertSessions } from '../support/sessions.ts';
 
 /** The statements on many sessions of one user: each is to reach those that were not ended without reading the others. */
 const OF_USER = ['insert_session', 'live_sessions_of_user', 'revoke_other_sessions', 'revoke_all_sessions', 'revoke_excess_sessions'];
-const OTHERS = ['rotate_session', 'session_with_user', 'live_session_with_user', 'revoke_session', 'delete_ended_sessions', 'purge_sessions'];
+const OTHERS = ['rotate_session', 'session_with_user', 'live_session_with_user', 'revoke_session', 'delete_ended_sessions', 'purge_sessions', 'newest_session'];
 const BY_USER = {
   sqlite: /sessions_by_user \(user_id=\? AND revoked_at=\?/,
   postgres: /sessions_by_user[^\n]*\n\s*Index Cond: \(\(user_id = '[\w-]+'::text\) AND \(revoked_at IS NULL\)/,
