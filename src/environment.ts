@@ -10,7 +10,7 @@ const choice = <const T extends string>(values: T[], fallback: NoInfer<T>, descr
 
 /** Every variable that Keyturn reads, with its default; `.env.example` and the README's table are generated from it. */
 export const EnvironmentSchema = Type.Object({
-  NODE_ENV: choice(['development', 'production', 'test'], 'development', 'production always marks cookies Secure; test allows cheap password hashes'),
+  NODE_ENV: choice(['development', 'production', 'test'], 'development', 'production always marks cookies Secure; test allows cheap password hashes; development, and nothing else, allows the sample passwords of the documents'),
   HOST: text('localhost', 'address to listen on; the container image sets 0.0.0.0'),
   PORT: integer(8000, 0, 65535, 'port to listen on; 0 takes a free one'),
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info', 'least severe log line to write; logs are JSON on standard output'),

@@ -17,8 +17,8 @@ Keyturn listens on ${url}
 ${config.secrets.files.map((file) => `  key   ${file}`).join('\n')}
 
 Or try it here:
-  ${post('/auth/register')} '{"email":"john@example.com","password":"securepassword123"}'
-  ${post('/auth/login')} '{"email":"john@example.com","password":"securepassword123"}'
+  ${post('/auth/register')} '{"email":"john@example.com","password":"quiet rivers carry old songs"}'
+  ${post('/auth/login')} '{"email":"john@example.com","password":"quiet rivers carry old songs"}'
   curl ${url}/users/me -H 'authorization: Bearer <access_token>'
 `;
 }

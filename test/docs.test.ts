@@ -109,7 +109,7 @@ test('every example runs, and is answered as documented', async () => {
 
 test('the other examples of a body run as well', async () => {
   const { find, request, register, mails } = await readDocument();
-  const { accessToken } = await register('john@example.com', 'securepassword123');
+  const { accessToken } = await register('john@example.com', 'quiet rivers carry old songs');
   await mails();
   expect((await request(requestFor(find('resendVerification'), { payload: examplesOf(find('resendVerification'))[1], headers: bearer(accessToken) }))).statusCode).toBe(200);
   await request(requestFor(find('forgotPassword')));

@@ -7,6 +7,9 @@ const MIN_NAME_LENGTH = 4;
 /** Up to so many characters are one step of a repetition: aaaaaaaa, abababab, 12312312. */
 const MAX_REPEATED = 3;
 
+/** Of the documents that Keyturn was made from, whose commands run in development as they are; everywhere else they are common. */
+const SAMPLES = new Set(['securepassword123', 'Password123', 'oldpassword', 'newpassword123', 'newSecurePassword123', 'testpassword']);
+
 /** Whose password it is to be: no password is one's own name or address. */
 export type Identity = { email?: string | null | undefined; username?: string | null | undefined };
 
@@ -15,7 +18,7 @@ export type Identity = { email?: string | null | undefined; username?: string | 
  * 6.2.12). It is compared whole, after NFC, and characters are counted as code points.
  */
 export async function findPasswordFault(core: Pick<Core, 'config' | 'passwords'>, password: string, identity: Identity): Promise<string | null> {
-  const { minLength, requireLetterAndDigit, blockedWords } = core.config.passwords;
+  const { minLength, requireLetterAndDigit, blockedWords, allowSamples } = core.config.passwords;
   const normal = password.normalize('NFC');
   const characters = Array.from(normal);
   if (characters.length < minLength) return `must have at least ${minLength} characters`;
@@ -23,9 +26,16 @@ export async function findPasswordFault(core: Pick<Core, 'config' | 'passwords'>
   if (requireLetterAndDigit && !(/\p{L}/u.test(normal) && /\p{N}/u.test(normal))) return 'must have a letter and a digit';
   const named = findName(normal, identity, blockedWords);
   if (named) return `must not be ${named}, with or without digits and punctuation after it`;
-  if (isCommonPassword(normal)) return 'must not be one of the commonest passwords';
+  const isSample = allowSamples && SAMPLES.has(normal);
+  if (!isSample && coresOf(normal).some(isCommonPassword)) return 'must not be one of the commonest passwords';
   if (isRepetition(characters) || isSequence(characters)) return 'must not be a mere repetition or sequence';
   return (await core.passwords.isBreached(normal)) ? 'must not be one that was in a data breach (Have I Been Pwned knows it)' : null;
+}
+
+/** What a guesser's rules try with a common password: itself, with digits and punctuation after it, and written several times. */
+function coresOf(password: string): string[] {
+  const [, repeated = password] = /^(.+?)\1+$/su.exec(password) ?? [];
+  return [password, password.replace(/[\p{N}\p{P}\p{S}\p{Z}]+$/u, ''), repeated];
 }
 
 function findName(password: string, { email, username }: Identity, blockedWords: string[]): string | undefined {

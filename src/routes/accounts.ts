@@ -19,7 +19,7 @@ const LoginBody = Type.Object({
   additionalProperties: false,
   anyOf: eitherIdentifier,
   maxProperties: 2,
-  examples: [{ email: 'john@example.com', password: 'securepassword123' }],
+  examples: [{ email: 'john@example.com', password: 'quiet rivers carry old songs' }],
 });
 
 const loginProblems = [problems.invalidCredentials(), problems.tooManyAttempts(42), problems.invalidInput([{ pointer: '/password', detail: 'is required' }]), ...passwordProblems];

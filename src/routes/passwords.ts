@@ -26,8 +26,8 @@ const ChangePasswordBody = Type.Object({ token: Type.Optional(LinkToken), old_pa
   additionalProperties: false,
   oneOf: [{ title: 'by the token of a mail', required: ['token'] }, { title: 'signed in, by the old password', required: ['old_password'] }],
   examples: [
-    { old_password: 'securepassword123', new_password: 'newSecurePassword123' },
-    { token: exampleLinkToken, new_password: 'newSecurePassword123' },
+    { old_password: 'quiet rivers carry old songs', new_password: 'seven lanterns over the harbour' },
+    { token: exampleLinkToken, new_password: 'seven lanterns over the harbour' },
   ],
 });
 

@@ -12,7 +12,7 @@ import { answerSignIn, markedDeviceOf } from './token-answers.ts';
 import { logReplaced } from './token-events.ts';
 
 const identifiers = { username: Type.Optional(Username), password: NewPassword };
-const examples = [{ email: 'john@example.com', username: 'johndoe', password: 'securepassword123' }];
+const examples = [{ email: 'john@example.com', username: 'johndoe', password: 'quiet rivers carry old songs' }];
 const RegisterBody = Type.Object({ email: Type.Optional(Email), ...identifiers }, { additionalProperties: false, anyOf: eitherIdentifier, examples });
 const QuietRegisterBody = Type.Object({ email: Email, ...identifiers }, { additionalProperties: false, examples });
 

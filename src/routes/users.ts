@@ -10,9 +10,9 @@ import { markedDeviceOf } from './token-answers.ts';
 const UpdateBody = Type.Object({ username: Type.Optional(Username), email: Type.Optional(Email), password: Password }, {
   additionalProperties: false,
   anyOf: eitherIdentifier,
-  examples: [{ username: 'john_doe', email: 'john.doe@example.com', password: 'securepassword123' }],
+  examples: [{ username: 'john_doe', email: 'john.doe@example.com', password: 'quiet rivers carry old songs' }],
 });
-const DeleteBody = Type.Object({ password: Password }, { additionalProperties: false, examples: [{ password: 'securepassword123' }] });
+const DeleteBody = Type.Object({ password: Password }, { additionalProperties: false, examples: [{ password: 'quiet rivers carry old songs' }] });
 
 const confirmProblems = [
   problems.invalidCredentials(), problems.tooManyAttempts(42), problems.invalidInput([{ pointer: '/password', detail: 'is required' }]), ...bearerProblems, ...passwordProblems,

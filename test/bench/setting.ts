@@ -5,7 +5,7 @@ import type { Load } from './load.ts';
 import { startProcess } from './processes.ts';
 import { seed } from './seed.ts';
 
-export const PASSWORD = 'correct horse battery staple';
+export const PASSWORD = 'correct horse battery';
 export const KEYTURN = '../../src/server.ts';
 export const REFERENCE = './reference.ts';
 export const BARE = './bare.ts';
