@@ -59,14 +59,15 @@ async function rotate(core: Core, { token, key }: GenuineToken, device: Device):
   return { outcome: 'rotated', issued: issue(key, { ...row, idleExpiresAt }, row.roles, next) };
 }
 
-/** Why the token did not rotate. */
-async function explain(core: Core, genuine: GenuineToken, device: Device): Promise<RefreshResult> {
+/** Why the token did not rotate. It tries again, once, if the row was changed between the two statements. */
+async function explain(core: Core, genuine: GenuineToken, device: Device, again = true): Promise<RefreshResult> {
   const judged = await judgeToken(core, genuine);
   switch (judged.verdict) {
     case 'refused': return { outcome: 'refused', refused: judged };
     case 'ended': return { outcome: 'ended', session: judged.session };
-    case 'current': // the row was changed between the two statements
-      return (await rotate(core, genuine, device)) ?? explain(core, genuine, device);
+    case 'current':
+      if (!again) return { outcome: 'ended', session: judged.session };
+      return (await rotate(core, genuine, device)) ?? explain(core, genuine, device, false);
     case 'excused': {
       const { session, user, current } = judged;
       return { outcome: 'repeated', issued: issue(genuine.key, session, user.roles, current), session };
