@@ -37,6 +37,14 @@ const notOnSqlite = [...NEEDS_POSTGRES, ...NEEDS_PROGRAMS, ...TIMING];
 /** What `npm run test:quick` runs, and what a mutant is tested with. */
 export const quick = project('sqlite', EVERYTHING, [...notOnSqlite, ...SLOW]);
 
+/** What writes in transactions, or races. No guarantee may depend on the isolation level, so it runs at the stricter ones, too. */
+const TRANSACTIONS = [
+  'test/{accounts,sessions,logout,passwords,password-resets,email-verifications,first-verifications,profiles,throttle}.test.ts',
+  'test/store/{store,throttles}.test.ts', 'test/faults/{races,resets}.test.ts', 'test/mail/outbox.test.ts',
+];
+const atStricterLevels = () => (postgresPrograms() === null ? [] : ['repeatable-read', 'serializable'])
+  .map((level) => project(level, TRANSACTIONS, [], ['test/support/postgres-project.ts']));
+
 export default defineConfig(({ mode }) => ({
   test: {
     projects: process.env.TIMING
@@ -45,6 +53,7 @@ export default defineConfig(({ mode }) => ({
         mode === 'quick' ? quick : project('sqlite', EVERYTHING, notOnSqlite),
         project('programs', NEEDS_PROGRAMS),
         onPostgres(),
+        ...atStricterLevels(),
       ],
     coverage: {
       provider: 'v8',
