@@ -7,8 +7,10 @@ import { insertSessions, linesOf, pagesOf } from '../support/sessions.ts';
 const JOHN = { email: 'john@example.com', password: PASSWORD };
 const idOf = (refreshToken: string) => parseRefreshToken(refreshToken)!.sessionId;
 
-describe('one user with 100,000 sessions of an older version', () => {
+describe('one user with 100,000 sessions of an older version, or 20,000', () => {
   const MANY = 100_000;
+  /** Enough for many transactions; the other ways to end sessions run the same steps. */
+  const SEVERAL = 20_000;
   /** Watches what the store is asked to do while the work goes on, and keeps asking for somebody else. */
   async function watch(test: TestApp, work: () => Promise<{ statusCode: number }>) {
     const { store } = test.app;
@@ -36,22 +38,22 @@ describe('one user with 100,000 sessions of an older version', () => {
   }
 
   /** However long the work takes: no transaction changes more rows than fit into one, and others are served between them. */
-  function expectBounded({ served, transactions, largest }: Awaited<ReturnType<typeof watch>>, ended = MANY) {
+  function expectBounded({ served, transactions, largest }: Awaited<ReturnType<typeof watch>>, ended = SEVERAL) {
     expect(largest).toBeLessThanOrEqual(2 * SESSIONS_AT_ONCE);
     expect(transactions).toBeGreaterThanOrEqual(ended / SESSIONS_AT_ONCE - 1);
     expect(served).toBeGreaterThanOrEqual(transactions / 2);
   }
 
-  async function start() {
+  async function start(count = SEVERAL) {
     const test = await startApp();
     const { accessToken, userId, refreshToken } = await test.register();
-    await insertSessions(test, userId, MANY);
+    await insertSessions(test, userId, count);
     return { test, userId, accessToken, id: idOf(refreshToken) };
   }
 
   test('a sign-in ends all but the 99 used last, in transactions of a bounded size, and others are served meanwhile', async () => {
-    const { test, accessToken } = await start();
-    expectBounded(await watch(test, () => test.post('/auth/login', JOHN)));
+    const { test, accessToken } = await start(MANY);
+    expectBounded(await watch(test, () => test.post('/auth/login', JOHN)), MANY);
     const [page] = await pagesOf(test, accessToken);
     expect(page).toHaveLength(100);
     const used = page!.filter((id) => id.startsWith('many-')).map((id) => Number(id.slice(5)));
@@ -77,14 +79,14 @@ describe('one user with 100,000 sessions of an older version', () => {
     const { test, accessToken, id } = await start();
     expectBounded(await watch(test, () => test.post('/auth/logout?scope=others', undefined, bearer(accessToken))));
     expect(await pagesOf(test, accessToken)).toEqual([[id]]);
-    expect(linesOf(test, 'signed_out')).toMatchObject([{ sessions_ended: MANY }]);
+    expect(linesOf(test, 'signed_out')).toMatchObject([{ sessions_ended: SEVERAL }]);
   });
 
   test('a change of the password ends them all', async () => {
     const { test, accessToken, userId } = await start();
     const change = { old_password: PASSWORD, new_password: 'another long passphrase' };
     expectBounded(await watch(test, () => test.post('/auth/change-password', change, bearer(accessToken))));
-    expect(linesOf(test, 'password_changed')).toMatchObject([{ sessions_ended: MANY + 1 }]);
+    expect(linesOf(test, 'password_changed')).toMatchObject([{ sessions_ended: SEVERAL + 1 }]);
     const rows = await test.app.store.sessions.list(userId, { createdAt: Number.MAX_SAFE_INTEGER, id: '' }, 10);
     expect(rows).toHaveLength(1);
   });
@@ -100,11 +102,11 @@ describe('one user with 100,000 sessions of an older version', () => {
 
   test('the account’s deletion deletes them all, also those that have ended', async () => {
     const { test, accessToken, userId } = await start();
-    await insertSessions(test, userId, MANY, { revokedAt: test.clock.now, prefix: 'ended-' });
+    await insertSessions(test, userId, SEVERAL, { revokedAt: test.clock.now, prefix: 'ended-' });
     const watched = await watch(test, () => test.request({
       method: 'DELETE', url: '/users/me', headers: bearer(accessToken), payload: { password: PASSWORD },
     }));
-    expectBounded(watched, 3 * MANY); // 100,000 are ended and deleted, 100,000 only deleted
+    expectBounded(watched, 3 * SEVERAL); // half of them are ended and deleted, the others only deleted
     expect(await test.app.store.users.find(userId)).toBeUndefined();
     expect(await test.app.store.sessions.find('many-1')).toBeUndefined();
     expect(await test.app.store.sessions.find('ended-1')).toBeUndefined();

@@ -11,6 +11,7 @@ const reason = hasJq ? '' : ' (skipped: there is no jq)';
 
 test.skipIf(!hasJq)(`an export of Firebase is imported after the command of the help page${reason}`, async () => {
   const DATA_DIR = temporaryFolder();
+  await (await startApp({ DATA_DIR })).app.close(); // makes the database
   const { key = '', separator = '', salt, digest } = splitFirebase();
   const { stdout: page } = await cliHere(['help', 'users', 'import'], {});
   const [, program = ''] = /jq -c [^']*'([^']+)'/.exec(page) ?? [];
