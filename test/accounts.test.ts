@@ -1,5 +1,6 @@
 import argon2 from 'argon2';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { chooseArgon2 } from '../src/core/argon2.ts';
 import { bearer, cookieOf, PASSWORD, problemOf, startApp, temporaryFolder, tokensOf } from './support/app.ts';
 
 describe('signing up', () => {
@@ -127,6 +128,17 @@ describe('passwords', () => {
       ? post('/auth/login', { email: `user${index}@example.com`, password: 'wrong password' })
       : index % 3 === 1 ? post('/auth/register', { username: `user${index}`, password: PASSWORD }) : post('/auth/login', { email: 'john@example.com', password: PASSWORD }))));
     expect(answers.map(({ statusCode }) => statusCode)).toEqual(answers.map((_, index) => [401, 201, 200][index % 3]));
+  });
+
+  test('whose hash cannot be computed are answered 503, and nothing is half done', async () => {
+    const { post, events } = await startApp();
+    const failing = vi.spyOn(await chooseArgon2(), 'hash').mockRejectedValueOnce(new Error('Memory allocation error'));
+    onTestFinished(() => failing.mockRestore());
+    const register = () => post('/auth/register', { username: 'john', password: PASSWORD });
+    const refused = await register();
+    expect([problemOf(refused), refused.headers['retry-after']]).toEqual(['503 hash_not_computed', '2']);
+    expect(events()).not.toContain('registered');
+    expect((await register()).statusCode).toBe(201);
   });
 
   test('past the limit of the queue are refused with 503 and Retry-After, and nothing is half done', async () => {

@@ -4,8 +4,8 @@ import type { Core } from './core.ts';
 import { decoyLike } from './stored-hashes.ts';
 
 /**
- * How many accounts have a hash of each kind. A kind is a format with its cost, and is written as a decoy: a hash of that
- * kind which no password fits.
+ * How many accounts have a hash of each kind. A kind is a format with its cost, and is written as a decoy: a hash of
+ * that kind which no password fits.
  */
 export type HashKinds = Map<string, number>;
 
@@ -16,14 +16,16 @@ const PAUSE_MS = 50;
 const FRACTION_BYTES = 6;
 
 /**
- * The decoy whose verification costs a name that nobody has what one of the accounts costs, so that the time tells nothing
- * (ASVS 6.3.8). Kinds are chosen in proportion to their numbers, and one name always meets the same kind: each kind draws
- * -ln(u)/count, where u comes from an HMAC of name and kind, and the least draw wins. When a few accounts change their kind,
- * only as many names do.
+ * The decoy whose verification costs a name that nobody has what one of the accounts costs, so that the time tells
+ * nothing (ASVS 6.3.8). Kinds are chosen in proportion to their numbers, and one name always meets the same kind: each
+ * kind draws -ln(u)/count, where u comes from an HMAC of name and kind, and the least draw wins. When a few accounts
+ * change their kind, only as many names do.
  */
 export function chooseDecoy(kinds: HashKinds, key: KeyObject, name: string): string {
   const draws = kinds.size === 1 ? [...kinds.keys()].map((decoy) => ({ decoy, draw: 0 }))
-    : Array.from(kinds, ([decoy, count]) => ({ decoy, draw: -Math.log(fractionOf(key, `${name}\0${decoy}`)) / count }));
+    : Array.from(kinds, ([decoy, count]) => (
+      { decoy, draw: -Math.log(fractionOf(key, `${name}\0${decoy}`)) / count }
+    ));
   return draws.reduce((least, each) => (each.draw < least.draw ? each : least)).decoy;
 }
 
@@ -34,8 +36,9 @@ function fractionOf(key: KeyObject, text: string): number {
 }
 
 /**
- * Counts the hashes of all accounts by kind. It yields the count of SAMPLE accounts first, which are a fair sample because ids
- * are random; then the count of all. Between two pages others have their turn, so that a million accounts hold nobody up.
+ * Counts the hashes of all accounts by kind. It yields the count of SAMPLE accounts first, which are a fair sample
+ * because ids are random; then the count of all. Between two pages others have their turn, so that a million accounts
+ * hold nobody up.
  */
 export async function* countHashKinds({ store }: Pick<Core, 'store'>, signal: AbortSignal): AsyncGenerator<HashKinds> {
   const kinds: HashKinds = new Map();

@@ -17,9 +17,9 @@ const LARGEST_GROUP = 8;
 let finished: (() => void)[] = [];
 
 /**
- * Resolves for several that finish one after another together, as many as still wait in the queue: so nobody is held longer than
- * by the queue, and at once when it is empty. A hash leaves the processor's caches cold for the rest of the request, which
- * then costs a fifth of a hash; shared by a group, a twentieth.
+ * Resolves for several that finish one after another together, as many as still wait in the queue: so nobody is held
+ * longer than by the queue, and at once when it is empty. A hash leaves the processor's caches cold for the rest of the
+ * request, which then costs a fifth of a hash; shared by a group, a twentieth.
  */
 function inGroup(): Promise<void> {
   return new Promise((resolve) => {

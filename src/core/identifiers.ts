@@ -12,8 +12,8 @@ const LABEL = /^[A-Za-z\d](?:[A-Za-z\d-]{0,61}[A-Za-z\d])?$/;
 const TOP_LEVEL = /^[A-Za-z]/;
 
 /**
- * Whether there can be such an address: one rule for HTTP, imports and mails. A name, a comment, a quoted local part, an
- * address in brackets, and a domain of fewer than `minLabels` parts are refused (ASVS 1.3.11, 2.2.1).
+ * Whether there can be such an address: one rule for HTTP, imports and mails. A name, a comment, a quoted local part,
+ * an address in brackets, and a domain of fewer than `minLabels` parts are refused (ASVS 1.3.11, 2.2.1).
  */
 export function isEmail(text: string, minLabels = 2): boolean {
   const at = text.lastIndexOf('@');
@@ -34,7 +34,10 @@ export function usernameKey(username: string): string {
   return lowerAscii(username);
 }
 
-/** Only A to Z have a lower case here: toLowerCase would make a k of the Kelvin sign, too, and so one account of two names. */
+/**
+ * Only A to Z have a lower case here: toLowerCase would make a k of the Kelvin sign, too, and so one account of two
+ * names.
+ */
 function lowerAscii(text: string): string {
   return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

@@ -6,12 +6,16 @@ import { blankOut, type OldHash, readOldHash } from './old-hashes.ts';
 export const OWN_FORMAT = '$argon2id$';
 
 /**
- * A hash of another system inside argon2id: this prefix, the old hash with zeros in the place of its digest, and the argon2id
- * of that digest. So nobody can attack the old hash by itself: whoever steals the row has to compute argon2id for each guess.
+ * A hash of another system inside argon2id: this prefix, the old hash with zeros in the place of its digest, and the
+ * argon2id of that digest. So nobody can attack the old hash by itself: whoever steals the row has to compute argon2id
+ * for each guess.
  */
 const WRAPPED = '$keyturn-wrap$';
 
-/** What `users.password_hash` may hold, read: Keyturn's own hash, one of another system, or one of those that was wrapped. */
+/**
+ * What `users.password_hash` may hold, read: Keyturn's own hash, one of another system, or one of those that was
+ * wrapped.
+ */
 type StoredHash = { inner: OldHash | null; outer: string | null };
 
 function read(stored: string): StoredHash | null {
@@ -37,8 +41,8 @@ export function isReadable(stored: string): boolean {
 }
 
 /**
- * Why a hash is not taken over from another system, or null. Too costly ones would let few sign-ins hold all others up. What
- * another Keyturn has wrapped is taken as it is.
+ * Why a hash is not taken over from another system, or null. Too costly ones would let few sign-ins hold all others up.
+ * What another Keyturn has wrapped is taken as it is.
  */
 export function findHashFault(hash: string): string | null {
   const excess = readOldHash(hash)?.excess;
@@ -59,7 +63,9 @@ export async function fitsStoredHash(password: string, stored: string): Promise<
   return outer === null ? isSame(digest, inner.digest) : fitsArgon2(digest.toString('base64'), outer);
 }
 
-/** A library may refuse a spelling of base64 that ours reads; if it failed for want of memory, so does the second try. */
+/**
+ * A library may refuse a spelling of base64 that ours reads; if it failed for want of memory, so does the second try.
+ */
 async function fitsArgon2(password: string, hash: string): Promise<boolean> {
   const implementation = await chooseArgon2();
   return implementation.verify(hash, password).catch(async () => {
@@ -86,8 +92,8 @@ export async function wrapHash(oldHash: string, cost: Cost): Promise<string> {
 }
 
 /**
- * A hash of the same format and cost, and so as much work to verify, which no password fits: zeros stand in the place of salt,
- * key and digest. Null for a hash that is unreadable.
+ * A hash of the same format and cost, and so as much work to verify, which no password fits: zeros stand in the place
+ * of salt, key and digest. Null for a hash that is unreadable.
  */
 export function decoyLike(stored: string): string | null {
   if (!isReadable(stored)) return null;

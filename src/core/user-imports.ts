@@ -17,9 +17,9 @@ const LOOKED_UP_AT_ONCE = 10;
 const LOST = 'lost to a change at the same moment; import it again';
 
 /**
- * Adds the users whose identifiers are free, in one transaction. An account that is there already with the same identifiers is
- * left as it is, so that importing twice does no harm and computes no hash. With `dryRun` it writes nothing and tells what it
- * would do.
+ * Adds the users whose identifiers are free, in one transaction. An account that is there already with the same
+ * identifiers is left as it is, so that importing twice does no harm and computes no hash. With `dryRun` it writes
+ * nothing and tells what it would do.
  */
 export async function importUsers(importer: Importer, lines: UserLine[], dryRun: boolean): Promise<Imported> {
   const result: Imported = { imported: 0, present: 0, refused: [] };
@@ -30,7 +30,8 @@ export async function importUsers(importer: Importer, lines: UserLine[], dryRun:
   const added = dryRun ? free.map(() => true) : await insertFree(importer, free);
   const wasAdded = new Map(free.map(({ line }, index) => [line, added[index] === true]));
   for (const [index, { line, user }] of lines.entries()) {
-    const holder = wasAdded.get(line) ? 'imported' : holders[index] ?? await findHolder(importer, user) ?? { reason: LOST };
+    const holder = wasAdded.get(line) ? 'imported'
+      : holders[index] ?? await findHolder(importer, user) ?? { reason: LOST };
     if (typeof holder === 'string') result[holder] += 1;
     else result.refused.push({ line, ...holder });
   }
@@ -50,6 +51,8 @@ async function findHolder({ store }: Pick<Core, 'store'>, user: User): Promise<H
   const { email, usernameKey } = user;
   const holders = await store.users.findByIdentifier(email, usernameKey);
   if (holders.length === 0) return null;
-  if (holders.some((holder) => (email === null || holder.email === email) && (usernameKey === null || holder.usernameKey === usernameKey))) return 'present';
+  const isSame = (holder: User) => (email === null || holder.email === email)
+    && (usernameKey === null || holder.usernameKey === usernameKey);
+  if (holders.some(isSame)) return 'present';
   return { reason: `${heldFields(holders, user).join(' and ')}: taken by another account` };
 }

@@ -4,13 +4,14 @@ import { countHashKinds } from '../core/decoys.ts';
 const COUNT_EVERY_MS = 60 * 60_000;
 
 /**
- * Tells `passwords` which kinds of hash the accounts have, at start and every hour, so that a name that nobody has costs what
- * an account costs (ASVS 6.3.8). A count that fails leaves the last one in force.
+ * Tells `passwords` which kinds of hash the accounts have, at start and every hour, so that a name that nobody has
+ * costs what an account costs (ASVS 6.3.8). A count that fails leaves the last one in force.
  */
 export default fp(async (app) => {
   const closing = new AbortController();
   const logFailure = (error: unknown) => {
-    if (!closing.signal.aborted) app.log.error({ event: 'hash_count_failed', err: error }, 'could not count the kinds of password hashes');
+    if (closing.signal.aborted) return;
+    app.log.error({ event: 'hash_count_failed', err: error }, 'could not count the kinds of password hashes');
   };
 
   /** The first sample counts at once; the rest follows behind. */
@@ -28,7 +29,8 @@ export default fp(async (app) => {
     if (last) app.passwords.learnKinds(last);
   }
 
-  const timer = setInterval(() => void learnLast(countHashKinds(app, closing.signal)).catch(logFailure), COUNT_EVERY_MS);
+  const countAgain = () => void learnLast(countHashKinds(app, closing.signal)).catch(logFailure);
+  const timer = setInterval(countAgain, COUNT_EVERY_MS);
   timer.unref();
   app.addHook('onReady', () => countAtStart().catch(logFailure));
   app.addHook('onClose', () => {

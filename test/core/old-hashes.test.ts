@@ -88,3 +88,10 @@ test('Firebase: the salt may have no separator, and base64 be of the kind for ad
   expect(await fitsStoredHash(password, hash.replace('ss=Bw==,', ''))).toBe(false);
   expect(findHashFault(hash.replace('ss=Bw==,', ''))).toBe(null);
 });
+
+test('argon2id whose base64 has spare bits, which the library may refuse', async () => {
+  const hash = await argon2.hash('correct horse', { memoryCost: 64, timeCost: 1, parallelism: 1 });
+  const [, start = '', last = '', end = ''] = /^(.*\$[\w+/]+)([AQgw])(\$[\w+/]+)$/.exec(hash)!;
+  const spare = `${start}${String.fromCharCode(last.charCodeAt(0) + 1)}${end}`;
+  expect([await fitsStoredHash('correct horse', spare), await fitsStoredHash('correct horse!', spare)]).toEqual([true, false]);
+});
