@@ -293,6 +293,59 @@ test('a session whose key this copy of the server does not know is refused, and 
   expect((await during.get('/users/me', rotated.accessToken)).statusCode).toBe(200); // that sign-out was told nothing it could read
 });
 
+describe('a clock that was set back after a refusal brings nothing back:', () => {
+  test.each([
+    ['its idle end', {}, 7 * DAY_MS], ['its absolute end', { REFRESH_TOKEN_EXPIRE_DAYS: '7', SESSION_EXPIRE_DAYS: '7' }, 7 * DAY_MS],
+  ])('a session that was refused for %s', async (_name, env, age) => {
+    const { app, clock, register, login, refresh, get } = await startApp(env);
+    const { refreshToken, accessToken } = await register();
+    clock.now += age;
+    const other = await login();
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    clock.now -= DAY_MS;
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    clock.now -= age - DAY_MS - 1000;
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
+    const { sessionId } = parseRefreshToken(refreshToken)!;
+    expect((await app.store.sessions.find(sessionId))?.session).toMatchObject({ revokedReason: 'expired' });
+    const { sessions } = (await get('/auth/sessions', other.accessToken)).json<{ sessions: { id: string }[] }>();
+    expect(sessions.map(({ id }) => id)).not.toContain(sessionId);
+  });
+
+  test('an access token that was refused for its age', async () => {
+    const { clock, register, refresh, get } = await startApp();
+    const { refreshToken, accessToken } = await register();
+    clock.now += 15 * 60_000;
+    expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
+    clock.now -= 10 * 60_000;
+    expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
+    expect((await get('/users/me', tokensOf(await refresh(refreshToken)).accessToken)).statusCode).toBe(200);
+  });
+
+  test('a session whose time was over when it was to sign out everywhere; it ends no other', async () => {
+    const { clock, post, register, login, refresh, get } = await startApp();
+    const { refreshToken } = await register();
+    clock.now += 7 * DAY_MS;
+    const other = await login();
+    expect((await post('/auth/logout?scope=all', { refresh_token: refreshToken })).statusCode).toBe(200);
+    clock.now -= DAY_MS;
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+    expect((await get('/users/me', other.accessToken)).statusCode).toBe(200);
+  });
+
+  test('sessions past their time when the password changed', async () => {
+    const { clock, post, register, login, refresh } = await startApp();
+    const { refreshToken } = await register();
+    clock.now += 7 * DAY_MS;
+    const { accessToken } = await login();
+    const change = { old_password: 'correct horse battery', new_password: 'another long passphrase' };
+    expect((await post('/auth/change-password', change, bearer(accessToken))).statusCode).toBe(200);
+    clock.now -= DAY_MS;
+    expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
+  });
+});
+
 describe('the list of sessions', () => {
   test('shows device, address and times of one’s live sessions, and no secret', async () => {
     const { post, get, register, login } = await startApp();

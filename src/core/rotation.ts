@@ -4,7 +4,7 @@ import type { Core, Device } from './core.ts';
 import {
   followTo, type GenuineToken, hashToken, nextToken, parseRefreshToken, recognizeToken, type RefreshToken,
 } from './refresh-tokens.ts';
-import { type Issued, isLive, issue } from './sessions.ts';
+import { endSession, type Issued, isLive, issue } from './sessions.ts';
 
 /** What a refresh token is worth. A token that is refused ends nothing. */
 export type Verdict =
@@ -38,7 +38,8 @@ export type RefreshResult =
 
 /**
  * Exchanges a refresh token for the next. Holders of one token may race: one rotates, and all within the grace get the same
- * child. Only a genuine, superseded token ends a session; knowing a session's id ends nothing.
+ * child. Only a genuine, superseded token ends a session; knowing a session's id ends nothing. A session that is refused for
+ * its age ends, so that a clock that is set back does not bring it back.
  */
 export async function refreshSession(core: Core, presented: string, device: Device): Promise<RefreshResult> {
   const genuine = recognizeToken(core.config.secrets.derivedKeys, presented);
@@ -64,7 +65,9 @@ async function explain(core: Core, genuine: GenuineToken, device: Device, again 
   const judged = await judgeToken(core, genuine);
   switch (judged.verdict) {
     case 'refused': return { outcome: 'refused', refused: judged };
-    case 'ended': return { outcome: 'ended', session: judged.session };
+    case 'ended':
+      if (judged.session.revokedAt === null) await endSession(core, judged.session.userId, judged.session.id, 'expired');
+      return { outcome: 'ended', session: judged.session };
     case 'current':
       if (!again) return { outcome: 'ended', session: judged.session };
       return (await rotate(core, genuine, device)) ?? explain(core, genuine, device, false);
@@ -73,15 +76,9 @@ async function explain(core: Core, genuine: GenuineToken, device: Device, again 
       return { outcome: 'repeated', issued: issue(genuine.key, session, user.roles, current), session };
     }
     case 'reused':
-      await endReused(core, judged.session);
+      await endSession(core, judged.session.userId, judged.session.id, 'refresh_token_reused');
       return { outcome: 'reused', session: judged.session };
   }
-}
-
-/** Ends the session of a reused token, and no other. */
-export async function endReused(core: Core, { id, userId }: Session): Promise<void> {
-  const end = core.store.sessions.revoke({ id, userId, reason: 'refresh_token_reused', now: core.now() });
-  await core.store.transact([end]);
 }
 
 /** What a presented token is worth; writes nothing. */

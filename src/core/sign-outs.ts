@@ -1,8 +1,8 @@
 import type { Session, SessionState } from '../store/sessions.ts';
 import type { Core } from './core.ts';
-import { endReused, judgePresented, type Refused } from './rotation.ts';
+import { judgePresented, type Refused } from './rotation.ts';
 import { endExcessSessions } from './session-limits.ts';
-import { isLive } from './sessions.ts';
+import { endSession, isLive } from './sessions.ts';
 
 /** Which of the user's sessions a sign-out ends. */
 export type LogoutScope = 'current' | 'others' | 'all';
@@ -20,17 +20,18 @@ export async function findSessionToEnd(core: Core, presented: string): Promise<S
   if (judged.verdict === 'refused') return { outcome: 'refused', refused: judged };
   const { session } = judged;
   if (judged.verdict !== 'reused') return { outcome: 'found', session };
-  await endReused(core, session);
+  await endSession(core, session.userId, session.id, 'refresh_token_reused');
   return { outcome: 'reused', session };
 }
 
 /**
  * Ends the session, the user's other sessions, or all. A session that is over has no say about others: whoever holds
- * its stolen, dead token cannot sign the user out elsewhere. Durable when it resolves; returns how many sessions ended.
+ * its stolen, dead token cannot sign the user out elsewhere. It ends itself, for a clock that is set back. Durable when it
+ * resolves; returns how many sessions ended.
  */
-export async function logout(core: Core, session: SessionState, scope: LogoutScope): Promise<number> {
-  if (scope !== 'current' && !isLive(core, session)) return 0;
+export async function logout(core: Core, session: SessionState, wanted: LogoutScope): Promise<number> {
   const { id, userId } = session;
+  const scope = isLive(core, session) ? wanted : 'current';
   const { sessions } = core.store;
   const surplus = scope === 'current' ? 0 : await endExcessSessions(core, userId, scope === 'others' ? id : '');
   const end = { userId, reason: 'logout', now: core.now() } as const;
