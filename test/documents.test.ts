@@ -86,9 +86,12 @@ describe.skipIf(!hasCurl)(`with curl${hasCurl ? '' : ' (skipped: there is no cur
     expect(await curl(`${url}/api/protected/`, ...auth)).toMatchObject({ status: 200 });
     const changed = await curl('-X', 'POST', `${url}/api/change-password/`, ...auth, ...json({ old_password: 'oldpassword', new_password: 'newpassword123' }));
     expect(changed).toMatchObject({ status: 200, body: { msg: 'Password changed successfully' } });
-    expect(await curl('-X', 'POST', `${url}/api/refresh/`, ...json({ refresh_token: body.refresh_token }))).toMatchObject({ status: 200 });
-    expect(await curl('-X', 'POST', `${url}/api/logout/`, ...auth)).toMatchObject({ status: 200, body: { msg: 'logged out' } });
-    expect(await curl('-X', 'POST', `${url}/api/refresh/`, ...json({ refresh_token: body.refresh_token }))).toMatchObject({ status: 401 });
+    // the answer begins a new session, because the old one ended with the old password
+    const { access_token, refresh_token } = changed.body;
+    const withNew = ['-H', `Authorization: Bearer ${access_token}`];
+    expect(await curl('-X', 'POST', `${url}/api/refresh/`, ...json({ refresh_token }))).toMatchObject({ status: 200 });
+    expect(await curl('-X', 'POST', `${url}/api/logout/`, ...withNew)).toMatchObject({ status: 200, body: { msg: 'logged out' } });
+    expect(await curl('-X', 'POST', `${url}/api/refresh/`, ...json({ refresh_token }))).toMatchObject({ status: 401 });
   });
 
   test('the second FastAPI document: login, protected, refresh, health', async () => {
