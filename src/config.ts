@@ -8,6 +8,7 @@ import { ConfigError, type Environment, EnvironmentSchema } from './environment.
 import { parseMail, parseUrl } from './mail-config.ts';
 import { loadSecrets, type Secrets } from './secrets.ts';
 import type { DatabaseOptions } from './store/db.ts';
+import { parseHosts, readCertificates, requireDatabaseTls, requireTls } from './tls-config.ts';
 
 /** Values that may come from a file named by `NAME_FILE`, as container secrets do (ASVS 13.3.1). */
 const FROM_FILE = ['SECRET_KEY', 'JWT_PRIVATE_KEY', 'DATABASE_URL', 'MIGRATION_DATABASE_URL', 'REDIS_URL', 'SMTP_URL'] as const;
@@ -74,7 +75,8 @@ export function loadConfig(env: Record<string, string | undefined>, { makeKeys =
       tokensPerMinute: values.RATE_LIMIT_TOKENS_PER_MINUTE,
       perMinute: values.RATE_LIMIT_PER_MINUTE,
     },
-    redis: parseRedis(values.REDIS_URL),
+    redis: parseRedis(values),
+    plaintextHosts: parseHosts(values.PLAINTEXT_HOSTS),
     metricsPort: values.METRICS_PORT,
     metricsHost: values.METRICS_HOST,
     compatRoutes: values.COMPAT_ROUTES,
@@ -164,15 +166,17 @@ function checkMetricsPort(values: Environment) {
 }
 
 /** Options of the library are not read from the URL: a query is refused. */
-function parseRedis(text: string) {
+function parseRedis({ REDIS_URL: text, PLAINTEXT_HOSTS, TLS_CA }: Environment) {
   if (text === '') return null;
   const url = URL.parse(text);
   const [, db] = /^\/?(\d{0,4})$/.exec(url?.pathname ?? '') ?? [];
   if (!url?.hostname || !/^rediss?:$/.test(url.protocol) || db === undefined || /[?#]/.test(text)) {
     throw new ConfigError('REDIS_URL', 'must look like redis://user:password@host:6379/0, or begin with rediss:// for TLS');
   }
+  requireTls('REDIS_URL', [url.hostname], url.protocol === 'rediss:', parseHosts(PLAINTEXT_HOSTS), 'begin it with rediss://');
   return {
     host: url.hostname.replace(/^\[|\]$/g, ''),
+    ca: readCertificates(TLS_CA),
     port: Number(url.port || 6379),
     db: Number(db),
     tls: url.protocol === 'rediss:',
@@ -189,10 +193,13 @@ function parseDatabase(values: Environment, dataDir: string): DatabaseOptions {
   if (database.dialect === 'postgres' && !values.SECRET_KEY) {
     throw new ConfigError('SECRET_KEY', 'must be set with PostgreSQL, for every copy of the server needs the same');
   }
+  const trusted = parseHosts(values.PLAINTEXT_HOSTS);
+  if (database.dialect === 'postgres') requireDatabaseTls('DATABASE_URL', database.url, trusted);
   if (!migration) return database;
   if (database.dialect !== 'postgres' || migration.dialect !== 'postgres') {
     throw new ConfigError('MIGRATION_DATABASE_URL', 'and DATABASE_URL must both begin with postgres://');
   }
+  requireDatabaseTls('MIGRATION_DATABASE_URL', migration.url, trusted);
   return { ...database, migrationUrl: migration.url };
 }
 

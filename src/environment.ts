@@ -21,6 +21,8 @@ export const EnvironmentSchema = Type.Object({
   MIGRATION_DATABASE_URL: text('', 'the same database with a role that may change its tables: migrations use it at start, and the role in DATABASE_URL then needs to read and write rows only. Empty means DATABASE_URL. PostgreSQL only. May also be given as MIGRATION_DATABASE_URL_FILE'),
   DATABASE_POOL_SIZE: integer(10, 1, 1000, 'connections to PostgreSQL, at most'),
   DATABASE_TIMEOUT_MS: integer(900, 100, 60_000, 'how long PostgreSQL may take to give a connection, and then to answer a statement; past it the answer is 503'),
+  PLAINTEXT_HOSTS: text('', 'comma-separated hosts of PostgreSQL and Redis that may be spoken to without TLS, because nobody else is on the network between; this machine needs no entry'),
+  TLS_CA: text('', 'PEM file of the authorities that sign the certificates of Redis and of the mail server; empty means those that Node.js trusts, to which NODE_EXTRA_CA_CERTS adds. PostgreSQL has sslrootcert in DATABASE_URL'),
   SECRET_KEY: text('', 'at least 32 bytes, base of every secret; a comma-separated list rotates it: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as SECRET_KEY_FILE'),
   ALGORITHM: choice(['HS256', 'ES256', 'EdDSA', 'RS256'], 'HS256', 'signature algorithm of access tokens'),
   JWT_PRIVATE_KEY: text('', 'PEM private keys for ES256, EdDSA or RS256, one after another: the first signs, the rest still verify. Empty means one made once and kept in DATA_DIR. May also be given as JWT_PRIVATE_KEY_FILE'),

@@ -3,17 +3,17 @@ import { unescape } from 'node:querystring';
 import { domainToASCII } from 'node:url';
 import { isEmail } from './core/identifiers.ts';
 import { ConfigError, type Environment } from './environment.ts';
+import { isLocal, readCertificates } from './tls-config.ts';
 
 const MINUTE_MS = 60_000;
 const SMTP_TIMEOUT_MS = 10_000;
 /** An operator may send from a name without a dot, such as localhost. */
 const LOCAL_SENDER_LABELS = 1;
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/;
 
 /** What mails are made of; `enabled` is false in production without SMTP_URL, and then nothing that needs one may be asked for. */
 export function parseMail(values: Environment) {
   const production = values.NODE_ENV === 'production';
-  const smtp = parseSmtp(values.SMTP_URL);
+  const smtp = parseSmtp(values);
   const needed = (['REQUIRE_EMAIL_VERIFICATION', 'APP_URL', 'MAIL_FROM'] as const).find((name) => values[name]);
   if (production && !smtp && needed) throw new ConfigError('SMTP_URL', `must be set in production, because ${needed} is`);
   if (production && smtp && !values.MAIL_FROM) throw new ConfigError('MAIL_FROM', 'must be set in production, because SMTP_URL is');
@@ -34,7 +34,7 @@ export function parseMail(values: Environment) {
 }
 
 /** smtp: asks for STARTTLS and takes no less, except from a server on this machine (ASVS 12.3.1). Options of the library are not read from the URL. */
-function parseSmtp(text: string) {
+function parseSmtp({ SMTP_URL: text, TLS_CA }: Environment) {
   if (text === '') return null;
   const url = URL.parse(text);
   if (!url?.hostname || !/^smtps?:$/.test(url.protocol) || !/^\/?$/.test(url.pathname) || url.port === '0' || /[?#\s]/.test(text)) {
@@ -45,7 +45,7 @@ function parseSmtp(text: string) {
   if ((username === '') !== (password === '')) throw new ConfigError('SMTP_URL', 'must have a user and a password, or neither');
   const secure = url.protocol === 'smtps:';
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  return { host, secure, port: Number(url.port || (secure ? 465 : 587)), requireTls: !secure && !LOOPBACK.test(host), username, password, timeoutMs: SMTP_TIMEOUT_MS };
+  return { host, secure, port: Number(url.port || (secure ? 465 : 587)), requireTls: !secure && !isLocal(host), ca: readCertificates(TLS_CA), username, password, timeoutMs: SMTP_TIMEOUT_MS };
 }
 
 /**
@@ -64,7 +64,7 @@ function parseSender(text: string): { name: string; address: string } {
 /** An address with neither query nor fragment, without slashes at its end; https, or http on this machine (ASVS 1.2.2). */
 export function parseUrl(name: string, text: string): string {
   const url = URL.parse(text);
-  const safe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname.replace(/^\[|\]$/g, '')));
+  const safe = url?.protocol === 'https:' || (url?.protocol === 'http:' && isLocal(url.hostname));
   if (!url || !safe || url.username || url.password || /[?#\s]/.test(text)) {
     throw new ConfigError(name, 'must be an https:// address (http:// only on this machine), without query and fragment');
   }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError, loadConfig } from '../src/config.ts';
 import { EnvironmentSchema } from '../src/environment.ts';
 import { temporaryFolder } from './support/app.ts';
+import { cliHere } from './support/cli.ts';
 
 const SECRET = 'aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0zA';
 type Env = Record<string, string>;
@@ -207,5 +208,46 @@ describe('what is accepted', () => {
     expect(load({ ...PRODUCTION, ...MAIL, APP_URL: '', PUBLIC_URL: 'https://auth.example.com' }).mail).toMatchObject({ appUrl: null, publicUrl: 'https://auth.example.com' });
     expect(load({ MAIL_TEMPLATES: 'templates' }).mail.templates).toBe(join(process.cwd(), 'templates'));
     expect(load({ RESET_TOKEN_IN_RESPONSE: 'true' }).mail.resetTokenInResponse).toBe(true);
+  });
+});
+
+describe('without TLS', () => {
+  const POSTGRES = { DATABASE_URL: 'postgres://user:hunter2@db.example.com/name' };
+  const query = (text: string) => ({ DATABASE_URL: `${POSTGRES.DATABASE_URL}?${text}` });
+
+  test.each<[string, Env, RegExp]>([
+    ['PostgreSQL on another machine', POSTGRES, /^DATABASE_URL: needs TLS, because db\.example\.com is another machine: add \?sslmode=verify-full; or name the host in PLAINTEXT_HOSTS/],
+    ['PostgreSQL, by its address', { DATABASE_URL: 'postgres://user:hunter2@[2001:db8::1]/name' }, /^DATABASE_URL: needs TLS, because 2001:db8::1 /],
+    ['PostgreSQL whose certificate is not checked', query('sslmode=no-verify'), /^DATABASE_URL: needs TLS/],
+    ['PostgreSQL that may do without', query('sslmode=prefer'), /^DATABASE_URL: needs TLS/],
+    ['PostgreSQL with two answers', query('sslmode=verify-full&sslmode=disable'), /^DATABASE_URL: needs TLS/],
+    ['PostgreSQL on another machine, named in the query', { DATABASE_URL: 'postgres://user:hunter2@localhost/name?host=db.example.com' }, /^DATABASE_URL: needs TLS, because db\.example\.com /],
+    ['the role for migrations', { DATABASE_URL: 'postgres://user@localhost/name', MIGRATION_DATABASE_URL: POSTGRES.DATABASE_URL }, /^MIGRATION_DATABASE_URL: needs TLS/],
+    ['a host that is not in the list', { ...POSTGRES, PLAINTEXT_HOSTS: 'example.com,other' }, /^DATABASE_URL: needs TLS/],
+    ['Redis on another machine', { REDIS_URL: 'redis://:hunter2@cache' }, /^REDIS_URL: needs TLS, because cache is another machine: begin it with rediss:\/\/; or name the host in PLAINTEXT_HOSTS/],
+  ])('%s is refused, and its password is not told', (_name, env, message) => {
+    expect(() => load(env)).toThrow(message);
+    expect(() => load(env)).not.toThrow(/hunter2/);
+  });
+
+  test.each<Env>([
+    query('sslmode=verify-full'), query('sslmode=verify-ca&sslrootcert=/ca.pem'), { ...POSTGRES, PLAINTEXT_HOSTS: 'other, db.example.com' },
+    { DATABASE_URL: 'postgres://user@localhost/name' }, { DATABASE_URL: 'postgres://user@127.0.0.1/name' }, { DATABASE_URL: 'postgres://user@[::1]/name' },
+    { DATABASE_URL: 'postgres://user@localhost/name?host=/var/run/postgresql' }, { REDIS_URL: 'redis://127.0.0.1' }, { REDIS_URL: 'rediss://cache' }, { REDIS_URL: 'redis://cache', PLAINTEXT_HOSTS: 'cache' },
+  ])('%j is taken', (env) => {
+    expect(load(env)).toBeTruthy();
+  });
+
+  test('the target of a move is held to the same', async () => {
+    const ended = await cliHere(['move', '--to', POSTGRES.DATABASE_URL], { DATA_DIR: temporaryFolder() });
+    expect(ended).toMatchObject({ code: 2, stderr: expect.stringMatching(/--to: needs TLS, because db\.example\.com/) as string });
+  });
+
+  test('TLS_CA must name a file with certificates', () => {
+    const file = join(temporaryFolder(), 'ca.pem');
+    const env = { REDIS_URL: 'rediss://cache', TLS_CA: file };
+    expect(() => load(env)).toThrow(/^TLS_CA: cannot be read \(ENOENT\)$/);
+    writeFileSync(file, 'nothing');
+    expect(() => load(env)).toThrow(/^TLS_CA: holds no PEM certificate$/);
   });
 });

@@ -1,5 +1,6 @@
 import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { ConfigError, loadConfig, parseDatabaseUrl } from '../config.ts';
+import { requireDatabaseTls } from '../tls-config.ts';
 import { Refusal } from '../store/files.ts';
 import { backup } from './backup.ts';
 import { type Command, COMMON_OPTIONS, CONNECTION, type Context, type Options, parseOptions, UsageError } from './command.ts';
@@ -77,9 +78,14 @@ function parseRest(name: string, command: Command, args: string[]): { values: Op
 }
 
 function contextOf(request: Exclude<Request, { page: string }>, env: Environment, output: Pick<Context, 'progress' | 'report'>): Context {
+  const config = loadConfig(env, { makeKeys: false });
   return {
-    ...request, ...output, now: Date.now, config: loadConfig(env, { makeKeys: false }),
-    parseDatabase: (option, url) => parseDatabaseUrl(option, url, CONNECTION),
+    ...request, ...output, now: Date.now, config,
+    parseDatabase: (option, url) => {
+      const database = parseDatabaseUrl(option, url, CONNECTION);
+      if (database.dialect === 'postgres') requireDatabaseTls(option, database.url, config.plaintextHosts);
+      return database;
+    },
   };
 }
 

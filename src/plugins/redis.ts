@@ -7,7 +7,7 @@ const START_MS = 1500;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1500;
 
-export type RedisAddress = { host: string; port: number; db: number; tls: boolean; username: string; password: string };
+export type RedisAddress = { host: string; port: number; db: number; tls: boolean; ca?: string | undefined; username: string; password: string };
 export type RedisLink = ReturnType<typeof openRedis>;
 type Answer<T> = (error: Error | null, result?: T | null) => void;
 type Watcher = {
@@ -106,12 +106,12 @@ export function isRefusal(error: Error): boolean {
 }
 
 /** Reconnects are ours, not the library's, for its timers would keep the process alive. */
-function createClient({ tls, username, password, ...where }: RedisAddress): Redis {
+function createClient({ tls, ca, username, password, ...where }: RedisAddress): Redis {
   return new Redis({
     ...where,
     ...(username && { username }),
     ...(password && { password }),
-    ...(tls && { tls: {} }),
+    ...(tls && { tls: ca ? { ca } : {} }),
     lazyConnect: true,
     retryStrategy: () => null,
     enableOfflineQueue: false,

@@ -13,10 +13,10 @@ type Sender = Config['mail']['from'];
  * not asked for, on this machine (ASVS 12.3.1, 12.3.2). Addresses go in as objects, never as text to be parsed.
  */
 export function openSmtp(server: SmtpServer, from: Sender) {
-  const { host, port, secure, requireTls, username, password, timeoutMs } = server;
+  const { host, port, secure, requireTls, ca, username, password, timeoutMs } = server;
   const transport = createTransport({
     host, port, secure, requireTLS: requireTls,
-    tls: { minVersion: 'TLSv1.2', rejectUnauthorized: secure || requireTls },
+    tls: { minVersion: 'TLSv1.2', rejectUnauthorized: secure || requireTls, ...(ca && { ca }) },
     ...(username && { auth: { user: username, pass: password } }),
     pool: true, maxConnections: SENT_AT_ONCE, idleTimeout: timeoutMs,
     maxRequeues: 0, // retries are the outbox's

@@ -24,14 +24,15 @@ withOpenssl.each([
 });
 
 withOpenssl.each([
-  ['STARTTLS', 'smtp://', {}],
-  ['TLS from the start', 'smtps://', { secure: true }],
-])('%s with a certificate that is trusted, and a password that is percent-encoded in SMTP_URL: the mail is sent', async (_name, scheme, options) => {
+  ['STARTTLS', 'NODE_EXTRA_CA_CERTS', 'smtp://', {}],
+  ['TLS from the start', 'NODE_EXTRA_CA_CERTS', 'smtps://', { secure: true }],
+  ['STARTTLS', 'TLS_CA', 'smtp://', {}],
+])('%s with a certificate that is trusted by %s, and a password that is percent-encoded in SMTP_URL: the mail is sent', async (_name, trust, scheme, options) => {
   const logins: string[][] = [];
   const smtp = await startSmtp({ auth: (...login) => void logins.push(login) }, { host: '0.0.0.0', disabledCommands: [], ...options });
   const folder = temporaryFolder();
   await queueWhileStopped(folder);
-  await startServer({ DATA_DIR: folder, SMTP_URL: `${scheme}${CREDENTIALS}@0.0.0.0:${smtp.port}`, MAIL_FROM: 'no-reply@example.com', NODE_EXTRA_CA_CERTS: LOCALHOST_PEM ?? '' });
+  await startServer({ DATA_DIR: folder, SMTP_URL: `${scheme}${CREDENTIALS}@0.0.0.0:${smtp.port}`, MAIL_FROM: 'no-reply@example.com', [trust]: LOCALHOST_PEM ?? '' });
   await smtp.expectMails(1);
   expect(smtp.received).toMatchObject([{ secure: true, user: 'user@example.com' }]);
   expect(logins).toEqual([['user@example.com', 'p@ss wörd/?']]);

@@ -25,13 +25,13 @@ describe('REDIS_URL', () => {
     ['redis://:p%40ss%2Fw%3F@[::1]/', { host: '::1', port: 6379, db: 0, tls: false, username: '', password: 'p@ss/w?' }],
     ['redis://keyturn:100%25%zz@10.0.0.7/15', { host: '10.0.0.7', port: 6379, db: 15, tls: false, username: 'keyturn', password: '100%%zz' }],
   ])('%s is understood', (REDIS_URL, redis) => {
-    expect(load({ REDIS_URL }).redis).toEqual(redis);
+    expect(load({ REDIS_URL, PLAINTEXT_HOSTS: 'cache, 10.0.0.7' }).redis).toEqual(redis);
   });
 
   test('may come from a file', () => {
     const path = join(temporaryFolder(), 'redis-url');
     writeFileSync(path, 'redis://cache/3\n');
-    expect(load({ REDIS_URL_FILE: path }).redis).toMatchObject({ host: 'cache', db: 3 });
+    expect(load({ REDIS_URL_FILE: path, PLAINTEXT_HOSTS: 'cache' }).redis).toMatchObject({ host: 'cache', db: 3 });
     expect(load({}).redis).toBeNull();
   });
 });

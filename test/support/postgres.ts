@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,11 +32,11 @@ export async function freePort(): Promise<number> {
 
 export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 
-/** `settings` are lines of postgresql.conf; `access` are lines of pg_hba.conf that come before "everybody on this machine". */
-type ClusterOptions = { settings?: string[]; access?: string[] };
+/** `pem` is a file with a key and a certificate, for TLS; `settings` are lines of postgresql.conf; `access` are lines of pg_hba.conf that come before "everybody on this machine". */
+type ClusterOptions = { settings?: string[]; access?: string[]; pem?: string };
 
 /** A real PostgreSQL server of the test's own, in a temporary folder. PostgreSQL refuses to run as root: then it runs as `postgres`. */
-export async function startCluster({ settings = [], access = [] }: ClusterOptions = {}) {
+export async function startCluster({ settings = [], access = [], pem }: ClusterOptions = {}) {
   const programs = postgresPrograms();
   if (!programs) throw new Error('there is no PostgreSQL on this machine');
   const folder = mkdtempSync(join(tmpdir(), 'keyturn-pg-'));
@@ -54,6 +54,13 @@ export async function startCluster({ settings = [], access = [] }: ClusterOption
   };
   run('initdb', '-D', data, '-U', 'keyturn', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync');
   writeFileSync(join(data, 'postgresql.auto.conf'), `port=${port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories='${folder}'\nmax_connections=200\nfsync=off\n${settings.join('\n')}\n`);
+  if (pem) {
+    const copy = join(data, 'server.pem');
+    writeFileSync(copy, readFileSync(pem), { mode: 0o600 });
+    const { uid, gid } = statSync(data);
+    chownSync(copy, uid, gid);
+    appendFileSync(join(data, 'postgresql.auto.conf'), "ssl=on\nssl_cert_file='server.pem'\nssl_key_file='server.pem'\n");
+  }
   const rules = join(data, 'pg_hba.conf');
   writeFileSync(rules, [...access, readFileSync(rules, 'utf8')].join('\n'));
   const control = (...args: string[]) => run('pg_ctl', '-D', data, '-w', '-t', '30', '-l', join(folder, 'log'), ...args);
