@@ -375,6 +375,52 @@ describe('an attempt that ends in 503', () => {
   });
 });
 
+describe('while SECRET_KEY is rotated over several copies', () => {
+  const [OLD, NEW] = ['dGhlLW9sZC1rZXktb2YtdGhlLXRocm90dGxlcy10ZXN0', 'dGhlLW5ldy1rZXktb2YtdGhlLXRocm90dGxlcy10ZXN0'] as const;
+  const startCopies = async () => {
+    const before = await startApp({ ...LIMITED, LOGIN_ATTEMPTS_LIMIT: '6', SECRET_KEY: `${OLD},${NEW}` });
+    return [before, await startApp({ ...LIMITED, LOGIN_ATTEMPTS_LIMIT: '6', SECRET_KEY: `${NEW},${OLD}`, DATA_DIR: before.folder })] as const;
+  };
+
+  test.each([['strangers', false], ['a known device', true]])('wrong passwords of %s are counted together, and stay counted', async (_name, known) => {
+    const copies = await startCopies();
+    const [before, after] = copies;
+    const device = known ? (await signUp(before)).device : undefined;
+    if (!known) await signUp(before);
+    for (let time = 0; time < 6; time += 1) {
+      for (const copy of copies) copy.clock.now += HOUR_MS;
+      expect(problemOf(await guess(copies[time % 2]!, JOHN, device))).toBe(WRONG);
+    }
+    for (const copy of copies) {
+      copy.clock.now += HOUR_MS;
+      expect(problemOf(await attempt(copy, JOHN, PASSWORD, device))).toBe(THROTTLED);
+    }
+    expect((await before.app.store.throttles.find(bucketKey(after.app, 'email', JOHN.email)))).toBeUndefined();
+  });
+
+  test('a right password on one forgets the wrong ones of the other', async () => {
+    const [before, after] = await startCopies();
+    await signUp(before);
+    await guessTimes(before, 3);
+    expect((await attempt(after, JOHN, PASSWORD)).statusCode).toBe(200);
+    expect(await guessTimes(before, 5)).toEqual(Array(5).fill(WRONG));
+  });
+
+  test('the password beside an access token is counted together, too', async () => {
+    const copies = await startCopies();
+    const { accessToken } = await signUp(copies[0]);
+    for (let time = 0; time < 6; time += 1) {
+      for (const copy of copies) copy.clock.now += time === 0 ? 0 : 60_000;
+      const body = { old_password: 'a wrong guess', new_password: 'another long passphrase' };
+      expect(problemOf(await copies[time % 2]!.post('/auth/change-password', body, bearer(accessToken)))).toBe(WRONG);
+    }
+    for (const copy of copies) {
+      const body = { old_password: PASSWORD, new_password: 'another long passphrase' };
+      expect(problemOf(await copy.post('/auth/change-password', body, bearer(accessToken)))).toBe(THROTTLED);
+    }
+  });
+});
+
 describe('the password that a signed-in user is asked for', () => {
   const change = ({ post }: TestApp, accessToken: string, old_password: string) =>
     post('/auth/change-password', { old_password, new_password: 'another long passphrase' }, bearer(accessToken));

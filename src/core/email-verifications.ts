@@ -7,7 +7,7 @@ import { queueMail } from './mails.ts';
 import { hashOneTimeToken } from './one-time-tokens.ts';
 import { isRegistrant } from './registrants.ts';
 import { mustVerify } from './sign-ins.ts';
-import { attempt, bucketKey, forgetAttempts, takeMail } from './throttle.ts';
+import { attemptAt, forgetAttempts, takeMail } from './throttle.ts';
 
 export type VerifyEmailResult =
   /** `changed`: the account had another address, or none, before */
@@ -63,9 +63,7 @@ async function findMissingProof(core: Core, user: User, { password, marks }: Reg
   if (!needsPassword(core, user, marks)) return null;
   const userId = user.id;
   if (password === undefined) return { outcome: 'password_required', userId };
-  const key = bucketKey(core, 'link', userId);
-  const counted = core.config.throttle ? await core.store.throttles.find(key) : undefined;
-  const tried = await attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash, userId));
+  const tried = await attemptAt(core, 'link', userId, user, password);
   return tried.outcome === 'right' ? null : { ...tried, userId };
 }
 

@@ -7,7 +7,7 @@ import type { Credentials } from './registrations.ts';
 import { endReplaced, judgeCookies, keepEnded, type Replaced } from './replaced-sessions.ts';
 import { endExcessSessions } from './session-limits.ts';
 import { type Issued, newSession } from './sessions.ts';
-import { attempt, type Bucket, bucketKey } from './throttle.ts';
+import { attempt, type Bucket, bucketKeys, chooseBucket } from './throttle.ts';
 
 export type LoginResult =
   /** `limited`: how many sessions ended because the user had too many; `presented`: what became of the cookies that came along */
@@ -71,10 +71,9 @@ async function findAccount(core: Core, { email, username }: Credentials, { marks
     usernameKey: username === undefined ? null : usernameKey(username),
   };
   const name = identifier.email ?? identifier.usernameKey ?? '';
-  const strangers = bucketKey(core, identifier.email === null ? 'username' : 'email', name);
-  const keyOf = new Map(marks.map((mark) => [mark, bucketKey(core, 'device', mark.id)]));
-  const { user, throttles } = await core.store.users.findForSignIn({ ...identifier, throttleKeys: [strangers, ...keyOf.values()] });
+  const strangers = bucketKeys(core, identifier.email === null ? 'username' : 'email', name);
+  const keyOf = new Map(marks.map((mark) => [mark, bucketKeys(core, 'device', mark.id)]));
+  const { user, throttles } = await core.store.users.findForSignIn({ ...identifier, throttleKeys: [strangers, ...keyOf.values()].flat() });
   const mark = findMark(core, marks, user);
-  const key = (mark && keyOf.get(mark)) ?? strangers;
-  return { name, user, bucket: { key, counted: throttles.find((each) => each.key === key) } };
+  return { name, user, bucket: chooseBucket((mark && keyOf.get(mark)) ?? strangers, throttles) };
 }

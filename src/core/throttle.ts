@@ -29,12 +29,35 @@ export type AttemptResult =
   /** too many were wrong: the password was not looked at */
   | { outcome: 'throttled'; retryAfterMs: number };
 
+/** Keys by which a bucket may be named: two, because SECRET_KEY is rotated from one to the next. */
+const NAMING_KEYS = 2;
+
 /**
- * The name of a bucket: HMAC-SHA-256, so that the database shows nobody what was typed. It says nothing of whether there
- * is such an account, so that those that do not exist are throttled like those that do.
+ * The names of a bucket, by the first keys: HMAC-SHA-256, so that the database shows nobody what was typed. They say nothing
+ * of whether there is such an account, so that those that do not exist are throttled like those that do. There are two names
+ * only while SECRET_KEY is rotated, when copies of the server disagree about which key is the first.
  */
-export function bucketKey({ config }: Pick<Core, 'config'>, kind: Kind, value: string): string {
-  return createHmac('sha256', config.secrets.derivedKeys[0].throttleKey).update(`${kind}|${value}`).digest('base64url');
+export function bucketKeys({ config }: Pick<Core, 'config'>, kind: Kind, value: string): [string, ...string[]] {
+  const names = config.secrets.derivedKeys.slice(0, NAMING_KEYS)
+    .map(({ throttleKey }) => createHmac('sha256', throttleKey).update(`${kind}|${value}`).digest('base64url'));
+  return names as [string, ...string[]];
+}
+
+/** The name by the first key. */
+export function bucketKey(core: Pick<Core, 'config'>, kind: Kind, value: string): string {
+  return bucketKeys(core, kind, value)[0];
+}
+
+/** The bucket under the name at which something is counted already, or else under the first: no rotation of keys forgets a count. */
+export function chooseBucket(names: [string, ...string[]], throttles: Throttle[]): Bucket {
+  const [counted] = throttles.filter(({ key }) => names.includes(key)).sort((a, b) => b.count - a.count);
+  return { key: counted?.key ?? names[0], counted };
+}
+
+async function findBucket(core: Core, kind: Kind, value: string): Promise<Bucket> {
+  const names = bucketKeys(core, kind, value);
+  const throttles = core.config.throttle ? await Promise.all(names.map((name) => core.store.throttles.find(name))) : [];
+  return chooseBucket(names, throttles.filter((each) => each !== undefined));
 }
 
 /**
@@ -93,9 +116,12 @@ function waitFor(core: Core, counted: Throttle | undefined, policy: Policy): num
  * token neither guesses without end nor locks the owner out elsewhere.
  */
 export async function confirmPassword(core: Core, user: User, sessionId: string, password: string): Promise<AttemptResult> {
-  const key = bucketKey(core, 'session', sessionId);
-  const counted = core.config.throttle ? await core.store.throttles.find(key) : undefined;
-  return attempt(core, { key, counted }, () => core.passwords.verify(password, user.passwordHash, user.id));
+  return attemptAt(core, 'session', sessionId, user, password);
+}
+
+/** Verifies the user's password; attempts are counted by what is named. */
+export async function attemptAt(core: Core, kind: 'session' | 'link', value: string, user: User, password: string): Promise<AttemptResult> {
+  return attempt(core, await findBucket(core, kind, value), () => core.passwords.verify(password, user.passwordHash, user.id));
 }
 
 /**
@@ -135,8 +161,8 @@ export function forgetAttempts(core: Core, { email, usernameKey }: User): Step[]
   if (!core.config.throttle) return [];
   const ofAddress: Kind[] = ['email', ...PURPOSES.flatMap((purpose) => [`mail ${purpose}` as const, knownKind(purpose)])];
   const keys = [
-    ...(email === null ? [] : ofAddress.map((kind) => bucketKey(core, kind, email))),
-    ...(usernameKey === null ? [] : [bucketKey(core, 'username', usernameKey)]),
+    ...(email === null ? [] : ofAddress.flatMap((kind) => bucketKeys(core, kind, email))),
+    ...(usernameKey === null ? [] : bucketKeys(core, 'username', usernameKey)),
   ];
   return keys.map((key) => core.store.throttles.clear(key));
 }

@@ -4,7 +4,8 @@ import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
 
-export const MAX_THROTTLE_KEYS = 5;
+/** Two names for the identifier, and for each of four devices. */
+export const MAX_THROTTLE_KEYS = 10;
 const KEY_NAMES = Array.from({ length: MAX_THROTTLE_KEYS }, (_, index) => `throttleKey${index}`);
 
 /** Statements on accounts. Identifiers come in normalised: e-mail in lower case, usernames as their key. */
