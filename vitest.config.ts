@@ -7,8 +7,15 @@ const NEEDS_POSTGRES = ['test/postgres/**'];
 const NEEDS_PROGRAMS = ['test/{browser,image,model,programs,proxy,redis}/**', 'test/documents.test.ts'];
 /** Measures times, so that nothing else may run beside it: TIMING=1 runs it alone. */
 const TIMING = ['test/**/timing.test.ts'];
-/** Starts many processes, or waits for what only time brings. The quick run leaves it out. */
-const SLOW = ['test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mail/{outbox,restarts}.test.ts'];
+/** Starts processes: no mutant is seen there. */
+const PROCESSES = [
+  'test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mail/restarts.test.ts', 'test/store/drafts.test.ts',
+];
+/** Computes or waits for more than a second or two: the quick run leaves it out. */
+const LONG = [
+  'test/{decoys,docs,enumeration,histories,hostile-strangers,old-hashes,secrets}.test.ts',
+  'test/mail/{delivery,outbox,safety,templates}.test.ts', 'test/{repository,sqlite}/**', 'test/store/plans.test.ts',
+];
 /** Does not speak to the database, or only to SQLite: a second run on PostgreSQL proves nothing more. */
 const ONLY_SQLITE = [
   'test/core/**', 'test/repository/**', 'test/sqlite/**', 'test/store/{sqlite,drafts}.test.ts', 'test/mail/{restarts,templates}.test.ts',
@@ -34,8 +41,10 @@ const onPostgres = () => {
 };
 
 const notOnSqlite = [...NEEDS_POSTGRES, ...NEEDS_PROGRAMS, ...TIMING];
-/** What `npm run test:quick` runs, and what a mutant is tested with. */
-export const quick = project('sqlite', EVERYTHING, [...notOnSqlite, ...SLOW]);
+const sqlite = project('sqlite', EVERYTHING, notOnSqlite);
+const quick = project('sqlite', EVERYTHING, [...notOnSqlite, ...PROCESSES, ...LONG]);
+/** What mutants are tested with. */
+export const inProcess = project('sqlite', EVERYTHING, [...notOnSqlite, ...PROCESSES]);
 
 /** What writes in transactions, or races. No guarantee may depend on the isolation level, so it runs at the stricter ones, too. */
 const TRANSACTIONS = [
@@ -50,7 +59,7 @@ export default defineConfig(({ mode }) => ({
     projects: process.env.TIMING
       ? [project('timing', TIMING)]
       : [
-        mode === 'quick' ? quick : project('sqlite', EVERYTHING, notOnSqlite),
+        mode === 'quick' ? quick : sqlite,
         project('programs', NEEDS_PROGRAMS),
         onPostgres(),
         ...atStricterLevels(),
