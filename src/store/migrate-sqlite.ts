@@ -78,8 +78,8 @@ function begin(connection: Database.Database): boolean {
     connection.exec('BEGIN IMMEDIATE');
     return true;
   } catch (error) {
-    if (isBusy(error)) return false;
-    throw error;
+    if (!isBusy(error)) throw error;
+    return false;
   }
 }
 

@@ -1,24 +1,11 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { linkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { bearer, PASSWORD, problemOf, startApp, temporaryFolder } from '../support/app.ts';
+import { holdLock } from '../support/lock-holder.ts';
 import { DatabaseAway, openDb } from '../../src/store/db.ts';
 import { throttleStatements } from '../../src/store/throttles.ts';
-
-/** Another process that takes the write lock, and holds it until it is told to let go. */
-async function holdLock(path: string, begin: 'BEGIN IMMEDIATE' | 'BEGIN EXCLUSIVE') {
-  const program = `const db = new (require('better-sqlite3'))(process.argv[1]); db.exec(process.argv[2]); console.log('held'); process.stdin.once('data', () => { db.exec('COMMIT'); console.log('free'); process.exit(); });`;
-  const child = spawn(process.execPath, ['-e', program, path, begin], { stdio: ['pipe', 'pipe', 'inherit'] });
-  onTestFinished(() => void child.kill('SIGKILL'));
-  await once(child.stdout, 'data');
-  return async () => {
-    child.stdin.write('let go');
-    await once(child, 'exit');
-  };
-}
 
 test.each(['BEGIN IMMEDIATE', 'BEGIN EXCLUSIVE'] as const)('while another process holds %s, reads and liveness go on; a write waits for two seconds, is refused with 503, and works afterwards', async (begin) => {
   const { folder, register, refresh, get, logLines } = await startApp();
