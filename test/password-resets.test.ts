@@ -142,6 +142,24 @@ describe('the token', () => {
     expect((await testApp.mails()).map(({ to, token }) => [to, token])).toEqual([[JOHN, null]]);
   });
 
+  test('is of no use when it went to an address that the account had, and had no more when the mail was written', async () => {
+    const { app, testApp, john, mails } = await startForgotten();
+    const { findByIdentifier } = app.store.users;
+    vi.spyOn(app.store.users, 'findByIdentifier').mockImplementationOnce(async (...identifiers) => {
+      const found = await findByIdentifier(...identifiers);
+      const change = { id: john.userId, email: 'john.doe@example.com', usernameKey: null, now: testApp.clock.now };
+      const { users, oneTimeTokens } = app.store;
+      expect(await app.store.transact([users.verifyEmail(change), oneTimeTokens.endAll(john.userId, change.now)])).not.toBeNull();
+      return found;
+    });
+    await forget(testApp);
+    const { token } = (await mails()).find(({ to }) => to === JOHN)!;
+    testApp.logLines.length = 0;
+    expect(problemOf(await reset(testApp, token))).toBe('400 link_invalid');
+    expect(testApp.events()).toEqual(expect.arrayContaining(['password_reset_refused']));
+    expect((await signIn(testApp, PASSWORD, 'john.doe@example.com')).statusCode).toBe(200);
+  });
+
   test('survives a password that breaks a rule, and the answer says which', async () => {
     const { testApp, token, john, get } = await startForgotten();
     for (const weak of ['short', 'password1', JOHN]) {

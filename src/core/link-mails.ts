@@ -29,10 +29,14 @@ export async function findLink(core: Core, purpose: Purpose, token: string) {
   return link && !link.expired ? link : undefined;
 }
 
-/** A token that was mailed and not used, and its user; also an expired one, for EXPIRED_LINK_KEPT_MS. */
+/**
+ * A token that was mailed and not used, and its user; also an expired one, for EXPIRED_LINK_KEPT_MS. One for a new password
+ * counts only while the account has the address that it went to: it may have been written while the address changed.
+ */
 export async function findMailedLink(core: Core, purpose: Purpose, token: string) {
   const link = await core.store.oneTimeTokens.find(hashOneTimeToken(token), purpose);
-  return link && { ...link, expired: link.token.expiresAt <= core.now() };
+  if (!link || (purpose === 'reset_password' && link.token.email !== link.user.email)) return undefined;
+  return { ...link, expired: link.token.expiresAt <= core.now() };
 }
 
 /**
