@@ -69,7 +69,7 @@ testInChromium('the demonstration: sign up, reload, use and renew the token, end
   await expect.poll(() => headingOf(second).innerText()).toBe('Hello, john@example.com');
   await cardOf(page, 'Sign out').getByRole('button', { name: 'In this browser' }).click();
   for (const each of [page, second]) {
-    await expect.poll(() => headingOf(each).innerText(), { timeout: 1000 }).toBe('Sign in');
+    await expect.poll(() => headingOf(each).innerText()).toBe('Sign in');
     expect(await statusOf(each).innerText()).toBe('You are signed out.');
     expect(await each.content()).not.toContain('john@example.com');
   }

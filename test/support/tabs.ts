@@ -33,8 +33,8 @@ export async function openTab(context: BrowserContext, origin: string, { server 
     /** The address of the user, null when signed out, undefined while that is not known. */
     user: () => run<string | null | undefined>('globalThis.keyturn?.user && keyturn.user.email'),
     /** Waits until the client says so. */
-    async becomes(email: string | null, timeout = 5000): Promise<void> {
-      await expect.poll(() => run('globalThis.keyturn?.user && keyturn.user.email'), { interval: 20, timeout }).toBe(email);
+    async becomes(email: string | null): Promise<void> {
+      await expect.poll(() => run('globalThis.keyturn?.user && keyturn.user.email')).toBe(email);
     },
     register: (email: string) => run(`keyturn.register({ email: '${email}', password: 'correct horse battery' }).then(({ email }) => email)`),
     login: (email: string) => run(`keyturn.login({ email: '${email}', password: 'correct horse battery' }).then(({ email }) => email)`),
