@@ -1,7 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { databaseFor, PASSWORD, temporaryFolder } from '../support/app.ts';
+import pg from 'pg';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { buildApp } from '../../src/app.ts';
+import { loadConfig } from '../../src/config.ts';
+import { databaseFor, PASSWORD, temporaryFolder, TEST_ENVIRONMENT } from '../support/app.ts';
 import { type Server, startServer, tokensIn } from '../support/server.ts';
 
 const ROUNDS = 30;
@@ -37,4 +40,23 @@ test('a copy that starts with a clock days ahead begins sessions by the right ti
   const { access_token } = await tokensIn(await ahead.post('/auth/register', { username: 'john', password: PASSWORD }));
   expect(Math.abs(iatOf(access_token) * 1000 - Date.now())).toBeLessThan(60_000);
   expect((await right.get('/users/me', access_token)).status).toBe(200);
+});
+
+test('a clock that is set while the server runs is corrected again within seconds, and while the database is away the last correction holds', async () => {
+  const folder = temporaryFolder();
+  const { DATABASE_URL, ...database } = await databaseFor(folder);
+  const real = Date.now;
+  onTestFinished(() => void vi.restoreAllMocks());
+  const shift = { ms: 8 * 86_400_000 };
+  vi.spyOn(Date, 'now').mockImplementation(() => real() + shift.ms);
+  const app = await buildApp(loadConfig({ ...TEST_ENVIRONMENT, ...database, DATABASE_URL, DATA_DIR: folder }), { logTo: { write: () => undefined } });
+  onTestFinished(() => app.close());
+  const offBy = () => Math.abs(app.now() - real());
+  expect(offBy()).toBeLessThan(5000);
+  shift.ms = -3_600_000;
+  await expect.poll(offBy, { timeout: 30_000 }).toBeLessThan(5000);
+  const ask = vi.spyOn(pg.Pool.prototype, 'query').mockRejectedValue(new Error('away'));
+  shift.ms += 1000;
+  await expect.poll(() => ask.mock.calls.length, { timeout: 30_000 }).toBeGreaterThan(0);
+  expect(offBy()).toBeLessThan(6000);
 });
