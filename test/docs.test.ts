@@ -108,7 +108,7 @@ test('every example runs, and is answered as documented', async () => {
 });
 
 test('the other examples of a body run as well', async () => {
-  const { find, request, register, mails } = await readDocument();
+  const { find, conforms, request, register, mails } = await readDocument();
   const { accessToken } = await register('john@example.com', 'quiet rivers carry old songs');
   await mails();
   expect((await request(requestFor(find('resendVerification'), { payload: examplesOf(find('resendVerification'))[1], headers: bearer(accessToken) }))).statusCode).toBe(200);
@@ -116,7 +116,12 @@ test('the other examples of a body run as well', async () => {
   const tokens = Object.fromEntries((await mails()).map(({ subject, token }) => [subject, token!]));
   expect(Object.keys(tokens)).toHaveLength(2);
   const [, token] = Object.values(tokens);
-  expect((await request(requestFor(find('changePassword'), { payload: { ...examplesOf(find('changePassword'))[1], token } }))).statusCode).toBe(200);
+  const change = find('changePassword');
+  const changed = await request(requestFor(change, { payload: { ...examplesOf(change)[1], token } }));
+  expect(changed.json()).toEqual({ msg: 'Password changed successfully' });
+  const { schema } = mediaOf(change, 200, JSON_TYPE)!;
+  expect(conforms(schema, changed.json())).toBe('');
+  expect(conforms(schema, { ...changed.json<object>(), access_token: 'without a user' })).not.toBe('');
 });
 
 function learnFrom(answer: Answer) {

@@ -75,7 +75,7 @@ for (const name of Object.keys(DEPLOYMENTS)) {
     await tab.register(JOHN);
     for (const each of await storedCookies(context)) expect(each).toMatchObject(cookie);
     const [refreshCookie, ...others] = await storedRefreshCookies(context);
-    expect(refreshCookie!.expires - Date.now() / 1000).toBeCloseTo(WEEK_S, -2);
+    expect(refreshCookie!.expires - Date.now() / 1000).toBeCloseTo(WEEK_S, -3);
     expect(others).toEqual([]);
     await tab.reload();
     await tab.becomes(JOHN);
@@ -127,7 +127,7 @@ const attack = (server: string) => `(async () => {
   frame.name = 'target';
   frame.src = '${server}/users/me';
   const pause = () => new Promise((resolve) => setTimeout(resolve, 200));
-  await pause();
+  for (let time = 0; frame.contentDocument && time < 50; time += 1) await pause(); // until the server's answer takes the place of the empty page
   try { read.push('frame ' + frame.contentDocument.body.textContent); } catch { /* not ours to read */ }
   for (const [action, enctype] of [['/auth/refresh', 'text/plain'], ['/auth/logout?scope=all', 'application/x-www-form-urlencoded']]) {
     const form = document.body.appendChild(Object.assign(document.createElement('form'), { method: 'post', action: '${server}' + action, enctype, target: 'target' }));
