@@ -205,7 +205,7 @@ test('--dry-run checks everything and adds nobody', async () => {
   expect(await usersIn(folder, 'john')).toEqual([undefined]);
 });
 
-test('killed in the middle and run again, beside a server that is used: everyone is there once', { timeout: 240_000 }, async () => {
+test('killed in the middle and run again, beside a server that is used: everyone is there once', async () => {
   const { env, file } = await startFolder();
   const total = 10_000;
   writeFileSync(file, toJsonl(Array.from({ length: total }, (_, index) => ({ username: `user${index}` }))));
@@ -230,7 +230,7 @@ test('killed in the middle and run again, beside a server that is used: everyone
   expect([await signIn('user0'), await signIn(`user${total - 1}`)]).toEqual([200, 200]);
 });
 
-test('memory does not grow with the file', { timeout: 240_000 }, async () => {
+test('memory does not grow with the file', async () => {
   const { env, file } = await startFolder();
   const write = createWriteStream(file);
   for (let index = 0; index < 24_000; index += 1) {

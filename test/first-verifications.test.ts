@@ -200,7 +200,7 @@ describe('an account that is never verified', () => {
     clock.now += 1;
     const { now } = clock;
     const restarted = await startApp({ ...QUIET, DATA_DIR: folder }, undefined, now);
-    await vi.waitFor(() => expect(restarted.logLines.join('')).toContain('"event":"unverified_accounts_purged","count":1'));
+    await expect.poll(() => restarted.logLines.join('')).toContain('"event":"unverified_accounts_purged","count":1');
     expect(await find()).toBeUndefined();
     expect((await app.store.users.findByIdentifier('kept@example.com', null))[0]).toBeDefined();
     expect(logLines.join('')).not.toContain('unverified_accounts_purged');

@@ -112,13 +112,13 @@ async function expectEqual(setting: Setting, path: string, body: (email: string)
   expect(rounds.at(-1)!.difference, JSON.stringify(rounds)).toBeLessThanOrEqual(rounds.at(-1)!.allowed);
 }
 
-test.each(ROUTES)('%s takes as long for an address that has an account as for one that has none', { timeout: 120_000 }, async (path, body) => {
+test.each(ROUTES)('%s takes as long for an address that has an account as for one that has none', async (path, body) => {
   await expectEqual(usual, path, body);
 });
 
 test.each([
   ['of an older argon2 cost', startWithOlderCost],
   ['that were imported', startWithImport],
-])('a sign-in takes as long where accounts have hashes %s', { timeout: 240_000 }, async (_hashes, startSetting) => {
+])('a sign-in takes as long where accounts have hashes %s', async (_hashes, startSetting) => {
   await expectEqual(await startSetting(), '/auth/login', (email) => ({ email, password }));
 });

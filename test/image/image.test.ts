@@ -22,7 +22,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const DOCKERFILE = readFileSync(join(ROOT, 'Dockerfile'), 'utf8');
 const JOHN = { email: 'john@example.com', password: 'correct horse battery' };
 
-describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_TOOL is not set)'}`, { timeout: 120_000 }, () => {
+describe.skipIf(!tool)(`the container image${tool ? '' : ' (skipped: CONTAINER_TOOL is not set)'}`, () => {
   beforeAll(async () => {
     const { status, output } = await finish(['build', ROOT, TAG], 900_000);
     if (status !== 0) throw new Error(`the image cannot be built:\n${output}`);

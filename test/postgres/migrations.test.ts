@@ -19,7 +19,7 @@ test('a start waits for another process that migrates, says so, and then migrate
     return told;
   });
   let waiting = 0;
-  await expect.poll(() => waiting, { timeout: 30_000 }).toBe(2);
+  await expect.poll(() => waiting).toBe(2);
   await other.end();
   expect((await Promise.all(starts)).sort((a, b) => a.length - b.length)).toEqual([['waiting'], ['waiting', 'running', 'done']]);
 });

@@ -48,7 +48,7 @@ const fileRows = (path: string) => {
   return rows;
 };
 
-test('SQLite to PostgreSQL and back: no value changes, and the same cookie refreshes on each', { timeout: 60_000 }, async () => {
+test('SQLite to PostgreSQL and back: no value changes, and the same cookie refreshes on each', async () => {
   const { folder, path, env } = await seededSqlite(300);
   const postgres = await emptyPostgres();
   const first = await startServer(env);
@@ -78,7 +78,7 @@ test('SQLite to PostgreSQL and back: no value changes, and the same cookie refre
   for (const { refresh_token } of refreshed) expect((await third.post('/auth/refresh', { refresh_token })).status).toBe(200);
 });
 
-test.each(['there', 'back'])('a move that is killed in the middle continues when it is run again (%s)', { timeout: 90_000 }, async (way) => {
+test.each(['there', 'back'])('a move that is killed in the middle continues when it is run again (%s)', async (way) => {
   const { folder, path, env } = await seededSqlite(10_000);
   const postgres = await emptyPostgres();
   if (way === 'back') expect(await cliHere(['move', '--to', postgres], env)).toMatchObject({ code: 0 });

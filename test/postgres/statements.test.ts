@@ -2,7 +2,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { bearer, PASSWORD, startApp, tokensOf } from '../support/app.ts';
 import { query, startCluster } from '../support/postgres.ts';
 
-test('the server sees one statement for me and for a refresh, a transaction of two for a sign-in: each is a round trip', { timeout: 60_000 }, async () => {
+test('the server sees one statement for me and for a refresh, a transaction of two for a sign-in: each is a round trip', async () => {
   const cluster = await startCluster();
   onTestFinished(() => cluster.stop());
   await query(cluster.url('postgres'), 'CREATE DATABASE counted');

@@ -18,7 +18,7 @@ describeWithRedis('Redis by TLS', () => {
     await startRedisWith(['--port', '0', '--tls-port', `${port}`, '--tls-cert-file', pem, '--tls-key-file', pem, '--tls-ca-cert-file', pem,
       '--tls-auth-clients', 'no', '--bind', '127.0.0.1', '--save', '', '--dir', temporaryFolder()]);
     const server = await startServer({ ...env, RATE_LIMIT_ENABLED: 'true', DATA_DIR: temporaryFolder(), REDIS_URL: `rediss://localhost:${port}` });
-    await expect.poll(() => server.output(), { timeout: 30_000 }).toMatch(expected);
+    await expect.poll(() => server.output()).toMatch(expected);
     expect((await server.post('/auth/login', { email: 'nobody@example.com', password: 'wrong' })).status).toBe(401);
   });
 });
