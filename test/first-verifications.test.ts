@@ -174,6 +174,21 @@ describe('“This was not me”', () => {
     expect(await find()).toBeDefined();
   });
 
+  test('deletes no imported account, though it was never verified and never signed in', async () => {
+    const testApp = await startApp(QUIET);
+    const { users } = testApp.app.store;
+    const imported = {
+      id: 'imported', email: JOHN, username: null, usernameKey: null, passwordHash: await testApp.app.passwords.hash(PASSWORD),
+      roles: '', emailVerifiedAt: null, passwordChangedAt: 1, createdAt: 1, lastSignedInAt: null, verifyBy: null,
+    };
+    await testApp.app.store.transact([users.insert(imported)]);
+    await testApp.post('/auth/verify-email/resend', { email: JOHN });
+    const [mail] = await testApp.mails();
+    expect(problemOf(await reject(testApp, mail!.token))).toBe('400 link_invalid');
+    expect(await users.find('imported')).toEqual(imported);
+    expect((await verify(testApp, mail!.token, { password: PASSWORD })).statusCode).toBe(200);
+  });
+
   test('loses against a reset of the password that comes between', async () => {
     const { testApp, token, find, app } = await startRegistered();
     await testApp.post('/auth/forgot-password', { email: JOHN });

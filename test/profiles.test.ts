@@ -29,6 +29,15 @@ async function startAsJohn(env: Record<string, string> = {}) {
   return { ...testApp, testApp, john, patch, remove, me };
 }
 
+test('an address that another account has is refused, where registering says so, too', async () => {
+  const { testApp, patch, me } = await startAsJohn();
+  await testApp.post('/auth/register', { email: NEXT, password: PASSWORD });
+  await testApp.mails();
+  expect(problemOf(await patch({ email: NEXT }))).toBe('409 identifier_taken');
+  expect((await me()).email).toBe(JOHN);
+  expect(await testApp.mails()).toEqual([]);
+});
+
 describe('the username', () => {
   test('changes at once, also in case alone, and signs in', async () => {
     const { testApp, patch, me, events } = await startAsJohn();

@@ -96,7 +96,7 @@ describe('a superseded token', () => {
   });
 
   test('past the grace ends its session, its access tokens with it, and no other', async () => {
-    const { clock, register, login, refresh, get, events } = await startApp();
+    const { app, clock, register, login, refresh, get, events } = await startApp();
     const stolen = await register();
     const other = await login();
     const { refreshToken, accessToken } = tokensOf(await refresh(stolen.refreshToken));
@@ -104,6 +104,8 @@ describe('a superseded token', () => {
     const answer = await refresh(stolen.refreshToken);
     expect(problemOf(answer)).toBe('401 refresh_token_reused');
     expect(answer.body).not.toContain('rt1.');
+    const { session } = (await app.store.sessions.find(parseRefreshToken(stolen.refreshToken)!.sessionId))!;
+    expect(session).toMatchObject({ revokedAt: clock.now, revokedReason: 'refresh_token_reused' });
     expect(events()).toContain('refresh_token_reused');
     expect(problemOf(await refresh(refreshToken))).toBe('401 session_ended');
     expect(problemOf(await get('/users/me', accessToken))).toBe('401 access_token_invalid');
