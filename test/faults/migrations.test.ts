@@ -47,9 +47,11 @@ test('a migration may take longer than any time-out: the log says that it runs, 
   const newer = makeNewerKeyturn(SLOW_MIGRATION);
   const first = await launch({ DATA_DIR }, newer);
   await expect.poll(() => first.output(), PATIENCE).toContain('"migration_running"');
+  first.pause(); // however long the second takes to start
   const second = await launch({ DATA_DIR }, newer);
   await expect.poll(() => second.output(), PATIENCE).toContain('"migration_waiting"');
   expect(first.output()).not.toContain('"migration_done"');
+  first.resume();
   for (const { output } of [first, second]) await expect.poll(() => output(), PATIENCE).toContain('"started"');
   expect(first.output()).toContain('"migration_done"');
   expect(second.output()).not.toContain('"migration_running"');

@@ -39,6 +39,9 @@ export async function launch(env: Record<string, string>, cwd = '.') {
     output: () => output,
     /** Resolves with the exit code. */
     ended,
+    /** Holds the process where it is, with its locks; `resume` lets it go on. */
+    pause: () => child.kill('SIGSTOP'),
+    resume: () => child.kill('SIGCONT'),
     kill: async () => {
       child.kill('SIGKILL');
       await ended;
