@@ -18,8 +18,7 @@ const TAKEN = '23505';
 const MISTAKE = /^(0A|21|22|23|42(?!501|P01))/;
 /** The classes whose messages never quote a value: connection, transaction state, authorization, database, rights, resources, intervention. */
 const QUOTES_NOTHING = /^(08|25|28|3D|42|53|57)/;
-/** Enough for a thousand writers of one row at SERIALIZABLE, on a busy machine. With the pauses, the last try comes after about 3 s. */
-const TRIES = 30;
+const TRIES = 10;
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 200;
 
