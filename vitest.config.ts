@@ -4,7 +4,7 @@ import { postgresPrograms } from './test/support/postgres.ts';
 /** What each kind of test needs, by its place. test/README.md has the table in words. */
 const EVERYTHING = ['test/**/*.test.ts'];
 const NEEDS_POSTGRES = ['test/postgres/**'];
-const NEEDS_PROGRAMS = ['test/{browser,image,model,programs,proxy,redis}/**', 'test/documents.test.ts'];
+const NEEDS_PROGRAMS = ['test/{browser,image,model,programs,proxy,redis}/**/*.test.ts', 'test/documents.test.ts'];
 /** Measures times, so that nothing else may run beside it: TIMING=1 runs it alone. */
 const TIMING = ['test/**/timing.test.ts'];
 /** Starts processes: no mutant is seen there. */
