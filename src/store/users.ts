@@ -1,5 +1,5 @@
-import { and, eq, gt, inArray, isNull, lte, or, sql } from './drizzle.ts';
-import { type Db, PURGED_AT_ONCE, type Step, textAt } from './db.ts';
+import { and, eq, gt, inArray, isNull, lte, sql } from './drizzle.ts';
+import { type Db, PURGED_AT_ONCE, type QueryBuilder, type Step, textAt } from './db.ts';
 import type { Throttle } from './throttles.ts';
 
 export type User = Db['schema']['users']['$inferSelect'];
@@ -20,11 +20,16 @@ export function userStatements(db: Db) {
     lastSignedInAt: at('lastSignedInAt'), verifyBy: at('verifyBy'),
   }).onConflictDoNothing().returning({ id: users.id }));
 
-  const byIdentifier = db.prepare('user_by_identifier', (query) => query.select().from(users)
-    .where(or(eq(users.email, at('email')), eq(users.usernameKey, at('usernameKey')))));
+  // Each identifier is looked up by itself, in one table by one unique column. One condition on both columns would have SQLite
+  // read all users, once its statistics say that nobody has a username.
+  const holdsIdentifier = (query: QueryBuilder) => inArray(users.id,
+    query.select({ id: users.id }).from(users).where(eq(users.email, textAt('email')))
+      .unionAll(query.select({ id: users.id }).from(users).where(eq(users.usernameKey, textAt('usernameKey')))));
+
+  const byIdentifier = db.prepare('user_by_identifier', (query) => query.select().from(users).where(holdsIdentifier(query)));
 
   const forSignIn = db.prepare('user_for_sign_in', (query) => query.select({ user: users, throttle: throttles }).from(sql`(SELECT 1) AS once`)
-    .leftJoin(users, or(eq(users.email, textAt('email')), eq(users.usernameKey, textAt('usernameKey'))))
+    .leftJoin(users, holdsIdentifier(query))
     .leftJoin(throttles, inArray(throttles.key, KEY_NAMES.map((name) => at(name)))));
 
   const hashes = db.prepare('list_hashes', (query) => query.select({ id: users.id, passwordHash: users.passwordHash }).from(users)
