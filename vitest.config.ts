@@ -9,11 +9,11 @@ const NEEDS_PROGRAMS = ['test/{browser,image,model,programs,proxy,redis}/**/*.te
 const TIMING = ['test/**/timing.test.ts'];
 /** Starts processes: no mutant is seen there. */
 const PROCESSES = [
-  'test/faults/**', 'test/{cli,cli-users,client}.test.ts', 'test/mail/restarts.test.ts', 'test/store/drafts.test.ts',
+  'test/faults/!(many-sessions).test.ts', 'test/{cli,cli-users,client}.test.ts', 'test/mail/restarts.test.ts', 'test/store/drafts.test.ts',
 ];
 /** Computes or waits for more than a second or two: the quick run leaves it out. */
 const LONG = [
-  'test/{decoys,docs,enumeration,histories,hostile-strangers,old-hashes,secrets}.test.ts',
+  'test/faults/**', 'test/{decoys,docs,enumeration,histories,hostile-strangers,old-hashes,secrets}.test.ts',
   'test/mail/{delivery,outbox,safety,templates}.test.ts', 'test/{repository,sqlite}/**', 'test/store/plans.test.ts',
 ];
 /** Does not speak to the database, or only to SQLite: a second run on PostgreSQL proves nothing more. */

@@ -207,7 +207,6 @@ describe('a new e-mail address', () => {
     const { testApp, patch, me, request } = await startAsJohn();
     await testApp.register('taken@example.com');
     await testApp.mails();
-    expect((await patch({ email: 'taken@example.com' })).json()).toMatchObject({ status: 409, errors: [{ pointer: '/email' }] });
     expect((await patch({ email: 'taken@example.com', username: 'john' })).json()).toMatchObject({ status: 409, errors: [{ pointer: '/email' }] });
     expect(await testApp.mails()).toEqual([]);
     await patch({ email: NEXT });
